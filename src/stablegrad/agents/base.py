@@ -1,0 +1,107 @@
+"""What an algorithm is, and nothing else. Agents never see optimizers, probes, writers or interventions."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from stablegrad.envs.base import StepBatch
+from stablegrad.nn.spec import NetworkSpec
+
+Params = Mapping[str, Mapping[str, Tensor]]
+"""Parameter group -> parameter name -> tensor; what `loss` is a pure function of."""
+
+Batch = Mapping[str, Tensor]
+"""Minibatch fields by name, all on the agent's device; `obs` is always among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSetup:
+    """What an agent is told about its surroundings.
+
+    `total_steps` counts agent steps over all environments; schedules are fractions of it.
+    `seed` seeds every generator the agent owns (initialisation, exploration, minibatches).
+    """
+
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    num_envs: int
+    total_steps: int
+    network: NetworkSpec
+    seed: int
+    learning_rate: float
+    reward_clip: bool = False
+    life_loss_ends: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+class LossOutput(NamedTuple):
+    """`loss` is a scalar; `features` [N, D] feed the head; `metrics` are detached scalars by catalogue name.
+
+    Everything else that `after_update` needs of this update (new priorities, say) is in `extras`.
+    """
+
+    loss: Tensor
+    features: Tensor
+    metrics: dict[str, Tensor]
+    extras: dict[str, Tensor] = {}  # noqa: RUF012 - never mutated
+
+
+class Agent(Protocol):
+    """One algorithm. The class has `Config`, a frozen dataclass of its own hyper-parameters (flat flag names),
+    `defaults`, the values it wants for shared flags (`num_envs`, `learning_rate`, …), and is built as
+    `Agent(config, setup)`.
+
+    The loop calls `act`, `observe`, then one update per batch of `batches()`, with `after_update` behind each.
+    """
+
+    groups: dict[str, nn.Module]
+    """The trained modules: one optimizer each. The first is the one that probes look at."""
+
+    max_grad_norm: float | None
+    """The norm to which each group's gradient is clipped."""
+
+    boundary: bool
+    """True where the agent holds no half-filled rollout: a cheap moment for a checkpoint."""
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Exploring actions for obs [B, *]."""
+        ...
+
+    def evaluate(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
+        """Evaluation actions for obs [B, *]: the greedy policy, with probability epsilon a uniform action."""
+        ...
+
+    def observe(self, step: StepBatch) -> None:
+        """Store what the last action led to."""
+        ...
+
+    def batches(self) -> Iterator[Batch]:
+        """Minibatches to learn from now; empty while there is nothing to learn from."""
+        ...
+
+    def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:
+        """Pure in `params`, `batch` and `generator`: probes differentiate it, so it changes nothing."""
+        ...
+
+    def after_update(self, output: LossOutput, batch: Batch) -> None:
+        """Target networks, priorities: what follows an optimizer step."""
+        ...
+
+    def learning_rate(self, group: str) -> float:
+        """The group's learning rate for the next update (annealing included)."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Scalars of the agent itself by catalogue name (epsilon, buffer size), read when a row is logged."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as a tree of dicts, lists, numbers, strings, None, tensors and numpy arrays."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

@@ -1,0 +1,84 @@
+"""The contract of every back end that produces experience. Episode ends are settled here, once.
+
+A vector environment resets a finished environment itself, at once: `StepBatch.obs` is then already the first
+observation of the next episode, and the last observation of the finished one is in `final_obs`. No row that an
+automatic reset made up exists.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+
+class EpisodeEnd(NamedTuple):
+    """One whole finished game: `score` is the sum of raw rewards, `length` counts agent steps."""
+
+    env: int
+    score: float
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepBatch:
+    """What B environments returned for one action each.
+
+    obs [B, *]: the observation to act on next (after a reset, the first of the new episode).
+    reward [B] float32: raw, never clipped.
+    terminated [B] bool: the game ended; nothing is bootstrapped.
+    truncated [B] bool: a time limit cut the episode; bootstrap from `final_obs`. Never true with `terminated`.
+    life_lost [B] bool: a life was lost and the game plays on (False at the end of the game).
+    final_obs [E, *]: the true last observations of the E episodes that ended at this step, in the order of
+        `np.flatnonzero(terminated | truncated)`.
+    episodes: the games that ended at this step.
+    """
+
+    obs: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    life_lost: np.ndarray
+    final_obs: np.ndarray
+    episodes: tuple[EpisodeEnd, ...]
+
+    @property
+    def ended(self) -> np.ndarray:
+        """[B] bool: an episode ended at this step, by any cause."""
+        return self.terminated | self.truncated
+
+    @property
+    def next_obs(self) -> np.ndarray:
+        """[B, *]: the true successor of each action: `final_obs` where an episode ended, `obs` elsewhere."""
+        ended = self.ended
+        if not ended.any():
+            return self.obs
+        successor = self.obs.copy()
+        successor[ended] = self.final_obs
+        return successor
+
+
+class VectorEnv(Protocol):
+    """B environments stepped together. Single-environment spaces; observations are batched numpy arrays.
+
+    `obs` is the observation to act on now. Each episode is a pure function of its seed and its actions, so
+    `state_dict()` is small (seeds and the actions of the episodes in flight) and `load_state_dict` replays them.
+    """
+
+    num_envs: int
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    obs: np.ndarray
+
+    def step(self, actions: np.ndarray) -> StepBatch: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def episode_seed(seed: int, env: int, episode: int) -> int:
+    """The seed of one episode of one environment: 31 bits, independent of every other (seed, env, episode)."""
+    return int(np.random.SeedSequence((seed, env, episode)).generate_state(1, np.uint32)[0]) & 0x7FFFFFFF

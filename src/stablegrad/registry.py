@@ -1,0 +1,89 @@
+"""Open registries: a name of ours, or `path/to/file.py:Name` from the user's own file.
+
+Torch-free. An entry is an object or a `"module:attribute"` string that is imported on first use, so that a
+registry can be listed without importing what it names.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stablegrad.errors import UserError, nearest
+
+
+def is_user_file(name: str) -> bool:
+    """Whether `name` has the form `path/to/file.py:Name`."""
+    path, _, attribute = name.rpartition(":")
+    return path.endswith(".py") and attribute.isidentifier()
+
+
+def load_user_object(name: str) -> Any:
+    """The object that `path/to/file.py:Name` names.
+
+    Raises UserError when there is no such file, it does not import, or it has no such name.
+    """
+    path_text, _, attribute = name.rpartition(":")
+    path = Path(path_text).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"no such file: {path} (in '{name}')")
+    module_name = f"_stablegrad_user_{path.stem}_{abs(hash(str(path))):x}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise UserError(f"{path} could not be imported: {type(error).__name__}: {error}") from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise UserError(f"{path} has no '{attribute}'{nearest(attribute, public)}") from None
+
+
+class Registry(Mapping[str, Any]):
+    """Names of one kind (`what`, as in "unknown optimizer"), open to the user's own files."""
+
+    def __init__(self, what: str, entries: Mapping[str, Any]) -> None:
+        self.what = what
+        self._entries = dict(entries)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._entries:
+            if is_user_file(name):
+                return load_user_object(name)
+            raise UserError(
+                f"unknown {self.what} '{name}'{nearest(name, self._entries)}; known: {', '.join(self._entries)},"
+                " or your own as path/to/file.py:Name"
+            )
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
+            entry = self._entries[name] = getattr(importlib.import_module(module), attribute)
+        return entry
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def problem(self, name: str) -> str | None:
+        """What is wrong with `name`, as one sentence, or None: validation without importing a builtin."""
+        if name in self._entries:
+            return None
+        try:
+            self[name]
+        except UserError as error:
+            return str(error)
+        return None
