@@ -1,0 +1,10 @@
+"""Algorithms, one a file. The registry is torch-free; an agent's file is imported when it is asked for."""
+
+from stablegrad.registry import Registry
+
+AGENTS = Registry(
+    "algorithm",
+    {
+        "pqn": "stablegrad.agents.pqn:PQN",
+    },
+)

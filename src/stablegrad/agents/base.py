@@ -1,8 +1,9 @@
 """What an algorithm is, and nothing else. Agents never see optimizers, probes, writers or interventions."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +34,6 @@ class AgentSetup:
     total_steps: int
     network: NetworkSpec
     seed: int
-    learning_rate: float
     reward_clip: bool = False
     life_loss_ends: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -51,57 +51,76 @@ class LossOutput(NamedTuple):
     extras: dict[str, Tensor] = {}  # noqa: RUF012 - never mutated
 
 
-class Agent(Protocol):
-    """One algorithm. The class has `Config`, a frozen dataclass of its own hyper-parameters (flat flag names),
-    `defaults`, the values it wants for shared flags (`num_envs`, `learning_rate`, …), and is built as
-    `Agent(config, setup)`.
+class Agent(ABC):
+    """One algorithm, built as `Agent(config, setup)`; subclass it, and only it: agents do not inherit from agents.
 
     The loop calls `act`, `observe`, then one update per batch of `batches()`, with `after_update` behind each.
     """
 
+    Config: ClassVar[type]
+    """A frozen dataclass of the algorithm's own hyper-parameters, named as their flags."""
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """The values the algorithm wants for shared flags (`num_envs`, `learning_rate`, …)."""
+
+    published_behaviour: ClassVar[Mapping[str, Any]] = {}
+    """What `--faithful` sets, by flag."""
+
     groups: dict[str, nn.Module]
     """The trained modules: one optimizer each. The first is the one that probes look at."""
 
-    max_grad_norm: float | None
-    """The norm to which each group's gradient is clipped."""
+    def __init__(self, config: Any, setup: AgentSetup) -> None: ...
 
-    boundary: bool
-    """True where the agent holds no half-filled rollout: a cheap moment for a checkpoint."""
+    @classmethod
+    def check(cls, **sections: Any) -> list[str]:
+        """What is wrong with a whole configuration (its sections by name), one sentence each."""
+        return []
 
+    @classmethod
+    def total_steps(cls, **sections: Any) -> int:
+        """The length of a run, in the unit that its rows and checkpoints count."""
+        return sections["budget"].total_timesteps
+
+    @property
+    def boundary(self) -> bool:
+        """True where the agent holds no half-filled rollout: a cheap moment for a checkpoint."""
+        return True
+
+    @abstractmethod
     def act(self, obs: np.ndarray) -> np.ndarray:
         """Exploring actions for obs [B, *]."""
-        ...
 
+    @abstractmethod
     def evaluate(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
         """Evaluation actions for obs [B, *]: the greedy policy, with probability epsilon a uniform action."""
-        ...
 
+    @abstractmethod
     def observe(self, step: StepBatch) -> None:
         """Store what the last action led to."""
-        ...
 
+    @abstractmethod
     def batches(self) -> Iterator[Batch]:
         """Minibatches to learn from now; empty while there is nothing to learn from."""
-        ...
 
+    @abstractmethod
     def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:
         """Pure in `params`, `batch` and `generator`: probes differentiate it, so it changes nothing."""
-        ...
 
-    def after_update(self, output: LossOutput, batch: Batch) -> None:
+    def after_update(self, output: LossOutput, batch: Batch) -> None:  # noqa: B027 - most agents have nothing to do
         """Target networks, priorities: what follows an optimizer step."""
-        ...
 
-    def learning_rate(self, group: str) -> float:
-        """The group's learning rate for the next update (annealing included)."""
-        ...
+    def learning_rate_factor(self, group: str) -> float:
+        """What the group's learning rate is multiplied by at the next update (annealing)."""
+        return 1.0
 
     def metrics(self) -> dict[str, float]:
         """Scalars of the agent itself by catalogue name (epsilon, buffer size), read when a row is logged."""
-        ...
+        return {}
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Everything, as a tree of dicts, lists, numbers, strings, None, tensors and numpy arrays."""
-        ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state, in place where tensors are shared (parameters, buffers)."""

@@ -1,0 +1,1 @@
+"""One thin module a command: flags in, a call into the rooms, text out."""

@@ -1,0 +1,78 @@
+"""argparse, taught to report a user's mistake as one UserError and to take underscores and hyphens alike."""
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+from stablegrad.errors import UserError, nearest
+from stablegrad.settings import annotations, describe
+
+_UNSET = argparse.SUPPRESS
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are named with underscores; hyphens mean the same. Mistakes raise UserError."""
+
+    def __init__(self, command: str, description: str, *, example: str) -> None:
+        super().__init__(
+            prog=f"stablegrad {command}",
+            description=description,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message[:1].lower()}{message[1:]} (`{self.prog} --help` shows the options)")
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse `argv`; every unknown option is reported, with the nearest known one."""
+        namespace, unknown = self.parse_known_args([underscored(argument) for argument in argv])
+        options = [text[2:] for action in self._actions for text in action.option_strings if text.startswith("--")]
+        problems = []
+        for argument in unknown:
+            name = argument.partition("=")[0]
+            if name.startswith("--"):
+                problems.append(f"unknown option {name}{nearest(name[2:], options)}")
+        stray = [argument for argument in unknown if not argument.startswith("-")]
+        if stray and not problems:
+            problems.append(f"unexpected argument '{stray[0]}'")
+        if unknown and not problems:
+            problems.append(f"unknown option {unknown[0]}")
+        if problems:
+            raise UserError(problems)
+        return namespace
+
+
+def underscored(argument: str) -> str:
+    """`--use-ln` as `--use_ln`; values are left alone."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def add_settings(parser: Parser, title: str, section: type, defaults: dict[str, Any]) -> None:
+    """One option for each field of a section; what is not given does not appear in the namespace."""
+    group = parser.add_argument_group(title)
+    hints = annotations(section)
+    for field in dataclasses.fields(section):
+        if not field.init:
+            continue
+        default = defaults.get(field.name, field.default)
+        text = f"{field.metadata.get('help', '')} [{_show(default)}]".replace("%", "%%").strip()
+        if hints[field.name] is bool:
+            group.add_argument(f"--{field.name}", nargs="?", const=True, default=_UNSET, metavar="true|false", help=text)
+            group.add_argument(f"--no_{field.name}", dest=field.name, action="store_false", default=_UNSET,
+                               help=argparse.SUPPRESS)  # fmt: skip
+        else:
+            group.add_argument(f"--{field.name}", default=_UNSET, metavar=describe(hints[field.name]), help=text)
+
+
+def _show(default: Any) -> str:
+    if isinstance(default, Iterable) and not isinstance(default, str):
+        return ",".join(map(str, default)) or "none"
+    if default is dataclasses.MISSING:
+        return "required"
+    return str(default).lower() if default is None or isinstance(default, bool) else str(default)

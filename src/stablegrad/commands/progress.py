@@ -1,0 +1,65 @@
+"""The progress bar of a run; silent where standard output is not a terminal."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from stablegrad.runs.config import RunConfig
+
+_REDRAW_SECONDS = 0.2
+
+
+class ProgressBar:
+    """An observer: steps, steps/s, the newest mean return, time left."""
+
+    def __init__(self, path: Path, config: RunConfig, *, quiet: bool = False) -> None:
+        console = Console()
+        self._shown = console.is_terminal and not quiet
+        self._latest: Mapping[str, Any] = {}
+        self._drawn = 0.0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]:>7} steps/s  {task.fields[label]} {task.fields[value]:>8}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not self._shown,
+        )
+        self._label = "return" if config.env is not None else "accuracy"
+        self._task = self._progress.add_task(path.name, total=None, speed="-", label=self._label, value="-")
+
+    def __enter__(self) -> "ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def on_row(self, row: Mapping[str, Any]) -> None:
+        self._latest = {**self._latest, **row}
+
+    def on_progress(self, step: int, total: int) -> None:
+        now = time.monotonic()
+        if not self._shown or (now - self._drawn < _REDRAW_SECONDS and step < total):
+            return
+        self._drawn = now
+        value = self._latest.get("train/episode_return", self._latest.get("train/accuracy"))
+        speed = self._latest.get("time/steps_per_second")
+        self._progress.update(
+            self._task,
+            completed=step,
+            total=total,
+            speed="-" if speed is None else f"{speed:,.0f}",
+            value="-" if value is None else f"{value:.2f}",
+        )
+
+    def close(self) -> None:
+        pass

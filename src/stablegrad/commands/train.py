@@ -1,0 +1,180 @@
+"""`stablegrad pqn | ppo | dqn | rainbow | cifar | train FILE:Agent`, `resume`, `fork`."""
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from stablegrad import api
+from stablegrad.agents import AGENTS
+from stablegrad.cli import DONE, FAILED, STOPPED
+from stablegrad.commands.parsing import Parser, add_settings
+from stablegrad.commands.progress import ProgressBar
+from stablegrad.errors import UserError
+from stablegrad.reports.report import write_report
+from stablegrad.runs.config import RunConfig, section_types
+from stablegrad.runs.folder import RunLocked
+from stablegrad.runs.published import dropped_flag
+from stablegrad.training.loop import RunFailed
+
+_TITLES = {
+    "run": "run",
+    "budget": "experience",
+    "env": "environment",
+    "network": "network",
+    "optimizer": "optimizer",
+    "agent": "algorithm",
+}
+
+
+def pqn(argv: list[str]) -> int:
+    return _train("pqn", argv)
+
+
+def ppo(argv: list[str]) -> int:
+    return _train("ppo", argv)
+
+
+def dqn(argv: list[str]) -> int:
+    return _train("dqn", argv)
+
+
+def rainbow(argv: list[str]) -> int:
+    return _train("rainbow", argv)
+
+
+def cifar(argv: list[str]) -> int:
+    return _train("cifar", argv)
+
+
+def user_agent(argv: list[str]) -> int:
+    """`stablegrad train path/to/file.py:Name …`."""
+    if not argv or argv[0].startswith("-"):
+        raise UserError("say which agent: `stablegrad train path/to/file.py:Name --env_id …`")
+    return _train(argv[0], argv[1:])
+
+
+def resume(argv: list[str]) -> int:
+    parser = Parser("resume", "Go on with a run that stopped, exactly where it stopped.",
+                    example="stablegrad resume runs/pqn-Breakout-1-0123456789")  # fmt: skip
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    arguments = parser.parse(argv)
+    run = api.load_run(arguments.run)
+    if run.status["state"] == "done":
+        print(f"{run.path} is done: {run.status['step']:,} steps")
+        return DONE
+    return _finish(run.path, lambda bar: api.resume(run.path, observers=[bar]), run.config, quiet=arguments.quiet)
+
+
+def fork(argv: list[str]) -> int:
+    if not argv or argv[0].startswith("-"):
+        argv = ["--help"] if argv[:1] in (["-h"], ["--help"]) else argv
+    parser = Parser("fork", "Start a new run from a checkpoint of another, with some settings changed.",
+                    example="stablegrad fork runs/a --run_dir runs/b --learning_rate 1e-4")  # fmt: skip
+    parser.add_argument("run", help="the run to start from")
+    parser.add_argument("--run_dir", required=True, help="the new run's folder")
+    parser.add_argument("--step", type=int, help="the checkpoint's step (default: the newest)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    source = next((argument for argument in argv if not argument.startswith("-")), None)
+    if source is not None and source != "--help":
+        config = api.load_run(source).config
+        for name, section in section_types(config.algo).items():
+            add_settings(parser, _TITLES[name], section, config.flat())
+    arguments = vars(parser.parse(argv))
+    path, new, step, quiet = (arguments.pop(name) for name in ("run", "run_dir", "step", "quiet"))
+    run = api.load_run(path)
+    chosen = None
+    if step is not None:
+        chosen = run.folder.checkpoints / f"step_{step:012d}"
+        if chosen not in run.checkpoints:
+            known = ", ".join(str(int(c.name.removeprefix("step_"))) for c in run.checkpoints)
+            raise UserError(f"{run.path} has no checkpoint at step {step}; it has {known or 'none'}")
+    return _finish(
+        Path(new),
+        lambda bar: api.fork(path, arguments, run_dir=new, checkpoint_path=chosen, observers=[bar]),
+        run.config,
+        quiet=quiet,
+    )
+
+
+def _train(algo: str, argv: list[str]) -> int:
+    parser = _parser(algo)
+    try:
+        arguments = vars(parser.parse(argv))
+    except UserError as error:
+        raise UserError([_published(algo, problem) for problem in error.problems]) from None
+    run_dir, file, quiet = (arguments.pop(name) for name in ("run_dir", "config", "quiet"))
+    if not arguments["faithful"]:
+        del arguments["faithful"]
+    config = RunConfig.resolve(algo, {**_from_file(file, algo), **arguments})
+    path = Path(run_dir) if run_dir is not None else Path("runs") / config.name
+    return _finish(path, lambda bar: api.train(config, run_dir=path, observers=[bar]), config, quiet=quiet)
+
+
+def _parser(algo: str) -> Parser:
+    kind = AGENTS[algo]
+    module_doc = (sys.modules[kind.__module__].__doc__ or kind.__doc__ or "").strip()
+    name = algo if algo in AGENTS else f"train {algo}"
+    parser = Parser(name, module_doc, example=f"stablegrad {name} --mlp_type multiskip_residual --optimizer kron")
+    parser.add_argument("--run_dir", help="the run's folder [runs/<algo>-<env>-<seed>-<hash>]")
+    parser.add_argument("--config", metavar="FILE.toml", help="settings from a file; options given beside it win")
+    parser.add_argument("--faithful", action="store_true", help="every published behaviour that has a switch, on")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    for section_name, section in section_types(algo).items():
+        add_settings(parser, _TITLES[section_name], section, dict(kind.defaults))
+    for alias, target in getattr(kind, "aliases", {}).items():
+        parser.add_argument(f"--{alias}", dest=target, default=argparse.SUPPRESS, help=f"the same as --{target}")
+    return parser
+
+
+def _published(algo: str, problem: str) -> str:
+    """A problem about a flag of the published scripts says what became of it."""
+    words = problem.split()
+    if words[:2] == ["unknown", "option"]:
+        return dropped_flag(algo, words[2].removeprefix("--")) or problem
+    return problem
+
+
+def _from_file(file: str | None, algo: str) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {file}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"--config {file} is not valid TOML: {error}") from None
+    written = values.pop("algo", algo)
+    if written != algo:
+        raise UserError(f"--config {file} is for {written}, not for {algo}")
+    return values
+
+
+def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
+    """Run with a progress bar, then say what came of it and where it lies."""
+    try:
+        with ProgressBar(path, config, quiet=quiet) as bar:
+            run = start(bar)
+    except (RunFailed, RunLocked) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    if run.status["state"] == "stopped":
+        print(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
+        return STOPPED
+    write_report([run.path], run.folder.report)
+    print(_summary(run))
+    return DONE
+
+
+def _summary(run: api.Run) -> str:
+    lines = [f"done: {run.status['step']:,} steps in {run.path}"]
+    last = run.episodes[-100:]
+    if last:
+        mean = sum(game["score"] for game in last) / len(last)
+        lines.append(f"mean score of the last {len(last)} training games: {mean:.2f}")
+    lines.append(f"report: {run.folder.report}")
+    if run.config.env is not None:
+        lines.append(f"evaluate: stablegrad eval {run.path} --episodes 30")
+    return "\n".join(lines)

@@ -1,0 +1,180 @@
+"""Trackers: optional mirrors of the run folder. A tracker that fails, hangs or is offline never stops a run.
+
+Each mirror works in its own thread behind a bounded queue: training only ever puts a row on the queue, and drops
+it (counted, and said once at the end) when the queue is full. `upload` mirrors a finished run later.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from stablegrad.errors import UserError
+from stablegrad.registry import Registry
+from stablegrad.runs.files import read_json, read_lines
+
+log = logging.getLogger("stablegrad")
+
+_QUEUED_ROWS = 1000
+_CLOSE_SECONDS = 5.0
+
+
+class Sink(Protocol):
+    """What a tracker has to do: take scalars at a step, and close."""
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+SinkFactory = Callable[[Path, Mapping[str, Any]], Sink]
+"""(run folder, flat config) -> Sink."""
+
+
+class TensorBoardSink:
+    """Event files in RUN/tensorboard. A resumed run purges what it will write again."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        last = max((row["step"] for row in read_lines(path / "metrics.jsonl")), default=None)
+        self._writer = SummaryWriter(str(path / "tensorboard"), purge_step=None if last is None else last + 1)
+        text = "\n".join(f"|{name}|{value}|" for name, value in config.items())
+        self._writer.add_text("config", f"|setting|value|\n|-|-|\n{text}")
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WandbSink:
+    """A Weights & Biases run whose id is the folder's name, so that a resumed run goes on in it."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project="stablegrad", id=path.name, name=path.name, dir=str(path), config=dict(config), resume="allow"
+        )
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        # Steps that a resumed run repeats are dropped here: wandb's steps only go up.
+        if step >= self._run.step:
+            self._run.log(dict(scalars), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MlflowSink:
+    """An MLflow run named as the folder."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        import mlflow
+
+        self._client = mlflow.MlflowClient()
+        experiment = mlflow.set_experiment("stablegrad")
+        self._run = self._client.create_run(experiment.experiment_id, run_name=path.name)
+        for name, value in config.items():
+            self._client.log_param(self._run.info.run_id, name, value)
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        for name, value in scalars.items():
+            self._client.log_metric(self._run.info.run_id, name, value, step=step)
+
+    def close(self) -> None:
+        self._client.set_terminated(self._run.info.run_id)
+
+
+class TrackioSink:
+    """A trackio run named as the folder."""
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        import trackio
+
+        self._run = trackio.init(project="stablegrad", name=path.name, config=dict(config), resume="allow")
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        self._run.log(dict(scalars), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+TRACKERS = Registry(
+    "tracker",
+    {"tensorboard": TensorBoardSink, "wandb": WandbSink, "mlflow": MlflowSink, "trackio": TrackioSink},
+)
+
+
+class Mirror:
+    """An observer that hands rows to a sink in a thread of its own."""
+
+    def __init__(self, name: str, open_sink: Callable[[], Sink]) -> None:
+        self.name = name
+        self.dropped = 0
+        self._queue: queue.Queue[Mapping[str, Any] | None] = queue.Queue(_QUEUED_ROWS)
+        self._thread = threading.Thread(target=self._work, args=(open_sink,), name=f"tracker-{name}", daemon=True)
+        self._thread.start()
+
+    def on_row(self, row: Mapping[str, Any]) -> None:
+        try:
+            self._queue.put_nowait(row)
+        except queue.Full:
+            self.dropped += 1
+
+    def on_progress(self, step: int, total: int) -> None:
+        pass
+
+    def close(self) -> None:
+        """Let the sink finish, for a few seconds; a daemon thread that hangs does not keep the process."""
+        try:
+            self._queue.put_nowait(None)
+        except queue.Full:
+            self.dropped += 1
+        self._thread.join(_CLOSE_SECONDS)
+        if self.dropped or self._thread.is_alive():
+            log.warning(
+                "tracker %s: %s; the run folder has everything, `stablegrad upload` mirrors it again",
+                self.name,
+                "it did not finish in time" if self._thread.is_alive() else f"{self.dropped} rows were dropped",
+            )
+
+    def _work(self, open_sink: Callable[[], Sink]) -> None:
+        try:
+            sink = open_sink()
+            while (row := self._queue.get()) is not None:
+                sink.log(row["step"], scalars_of(row))
+            sink.close()
+        except Exception as error:  # noqa: BLE001 - whatever somebody's tracker raises, the run goes on
+            log.warning("tracker %s stopped: %s: %s", self.name, type(error).__name__, error)
+            while self._queue.get() is not None:
+                self.dropped += 1
+
+
+def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a row."""
+    return {name: value for name, value in row.items() if name != "step" and isinstance(value, int | float)}
+
+
+def trackers(names: Sequence[str], path: Path, config: Mapping[str, Any]) -> list[Mirror]:
+    """The mirrors that a config asks for. UserError for an unknown tracker."""
+    factories = [(name, TRACKERS[name]) for name in names]
+    return [Mirror(name, lambda factory=factory: factory(path, config)) for name, factory in factories]
+
+
+def upload(path: Path, name: str) -> int:
+    """Mirror a run that was made earlier; the number of rows sent."""
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} is not a run: it has no config.json")
+    rows = list(read_lines(path / "metrics.jsonl"))
+    sink = TRACKERS[name](path, read_json(path / "config.json"))
+    for row in rows:
+        sink.log(row["step"], scalars_of(row))
+    sink.close()
+    return len(rows)

@@ -1,0 +1,229 @@
+"""RunConfig: everything that one run is, resolved, frozen, and flat to the outside. Torch-free.
+
+A run's settings lie in sections (run, budget, environment, network, optimizer, the agent's own), but every field
+name is unique, so flags, TOML files, `config.json` and sweeps see one flat namespace. `RunConfig.resolve` turns
+what a user wrote into what is used; `RunConfig.from_flat` reads back what was used, changing nothing.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from stablegrad.agents import AGENTS
+from stablegrad.envs.spec import EnvSpec
+from stablegrad.errors import UserError, nearest
+from stablegrad.nn.spec import NetworkSpec
+from stablegrad.optim.info import OPTIMIZERS
+from stablegrad import settings
+from stablegrad.settings import setting
+from stablegrad.runs.published import dropped_flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What every run has, reinforcement learning or not."""
+
+    seed: int = setting(1, "seed of everything that is drawn")
+    device: str = setting("cpu", "where the networks live: cpu, cuda, cuda:1, …")
+    threads: int | None = setting(
+        None, "CPU threads of torch (none: all cores); it can change results in the last bits", identity=False
+    )
+    matmul_precision: Literal["highest", "high"] = setting(
+        "highest", "float32 matrix products on CUDA: highest is exact, high allows TF32 (the published setting)"
+    )
+    log_every: int | None = setting(None, "steps between rows of metrics.jsonl (none: 200 rows in all)")
+    diagnostics: Literal["off", "light", "full"] = setting("light", "probes of the network while it trains")
+    diagnostics_every: int | None = setting(None, "steps between probes (none: 50 times in all)")
+    diagnostics_batch: int = setting(2048, "rows that the probes look at (the published code used 128)")
+    checkpoint_every: int = setting(1_000_000, "steps between checkpoints; the end always writes one", identity=False)
+    keep_checkpoints: int = setting(2, "how many checkpoints are kept", identity=False)
+    track: tuple[str, ...] = setting((), "mirrors of the run folder: tensorboard, …", identity=False)
+
+    def __post_init__(self) -> None:
+        _positive(self, "threads", "log_every", "diagnostics_every", "diagnostics_batch", "checkpoint_every",
+                  "keep_checkpoints")  # fmt: skip
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much experience, and how it is evaluated on the way."""
+
+    total_timesteps: int = setting(10_000_000, "agent steps over all environments (an Atari step is 4 frames)")
+    num_envs: int = setting(1, "environments stepped together")
+    eval_every: int | None = setting(None, "steps between evaluations on a separate pool (none: never)")
+    eval_episodes: int = setting(30, "whole episodes an evaluation plays")
+    scores_run_on: bool = setting(False, "published fault: a time-out does not close the score of a game")
+
+    def __post_init__(self) -> None:
+        _positive(self, "total_timesteps", "num_envs", "eval_every", "eval_episodes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """The optimizer; `learning_rate` is the one used, `lr_scale` the factor it already holds."""
+
+    optimizer: str = setting("adam", f"one of {', '.join(OPTIMIZERS)}, or path/to/file.py:Name")
+    learning_rate: float = setting(2.5e-4, "before --lr_scale on the command line; recorded after it, as used")
+    lr_scale: float | None = setting(None, "factor on the learning rate (none: the optimizer's own, 1/3 for kron)")
+    optimizer_eps: float | None = setting(None, "eps of adam-like optimizers (none: the agent's or torch's)")
+    weight_decay: float = setting(0.0, "weight decay, as the optimizer defines it")
+    max_grad_norm: float | None = setting(None, "norm to which each group's gradient is clipped (none: not)")
+    conv_view: Literal["out_in", "published"] = setting("out_in", "how kron views a convolution as a matrix")
+    update_probability: float | None = setting(None, "kron: how often the preconditioner is updated (none: schedule)")
+
+    def __post_init__(self) -> None:
+        problems = [problem for problem in (OPTIMIZERS.problem(self.optimizer),) if problem]
+        problems += [
+            f"--{name} {value}: must be positive"
+            for name in ("learning_rate", "lr_scale", "optimizer_eps", "max_grad_norm")
+            if (value := getattr(self, name)) is not None and not value > 0
+        ]
+        if self.optimizer != "kron":
+            problems += [
+                f"--{name} belongs to kron, not to {self.optimizer}"
+                for name, default in (("conv_view", "out_in"), ("update_probability", None))
+                if getattr(self, name) != default
+            ]
+        if problems:
+            raise UserError(problems)
+
+
+def _positive(section: Any, *names: str) -> None:
+    problems = [
+        f"--{name} {value}: must be at least 1"
+        for name in names
+        if (value := getattr(section, name)) is not None and value < 1
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run. `budget` and `env` are None where there is no environment (supervised training)."""
+
+    algo: str
+    run: RunSettings
+    network: NetworkSpec
+    optimizer: OptimizerSpec
+    agent: Any
+    budget: Budget | None = None
+    env: EnvSpec | None = None
+
+    @classmethod
+    def resolve(cls, algo: str, values: Mapping[str, Any]) -> Self:
+        """What the user asked for, made explicit. Raises UserError with every problem at once."""
+        kind = AGENTS[algo]
+        sections = section_types(algo)
+        values = {getattr(kind, "aliases", {}).get(name, name): value for name, value in values.items()}
+        values = _expand_faithful(kind, values)
+        known = known_fields(algo)
+        problems = [_unknown(algo, name, known) for name in values if name not in known]
+        given = {**kind.defaults, **values}
+        built = {
+            name: settings.build(section, given, problems) for name, section in sections.items() if section is not EnvSpec
+        }
+        if "env" in sections:
+            try:
+                built["env"] = EnvSpec.resolve(given)
+            except UserError as error:
+                problems.extend(error.problems)
+        if not problems:
+            problems.extend(kind.check(**built))
+        if problems:
+            raise UserError(problems)
+        built["optimizer"] = _scaled(built["optimizer"])
+        built["run"] = _cadence(built["run"], kind.total_steps(**built))
+        return cls(algo=algo, **built)
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> Self:
+        """The config that `flat()` described, as recorded in `config.json`: nothing is scaled or filled in again."""
+        problems: list[str] = []
+        algo = str(flat["algo"])
+        known = known_fields(algo)
+        problems += [_unknown(algo, name, known) for name in flat if name not in known and name != "algo"]
+        built = {name: settings.build(section, flat, problems) for name, section in section_types(algo).items()}
+        if problems:
+            raise UserError(problems)
+        return cls(algo=algo, **built)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting under its flag's name, JSON-ready, in section order."""
+        flat: dict[str, Any] = {"algo": self.algo}
+        for name in section_types(self.algo):
+            for key, value in dataclasses.asdict(getattr(self, name)).items():
+                flat[key] = list(value) if isinstance(value, tuple) else value
+        return flat
+
+    @cached_property
+    def identity(self) -> str:
+        """Ten hex digits of everything that can change the result: the same for two runs of one configuration."""
+        known = known_fields(self.algo)
+        used = {k: v for k, v in self.flat().items() if k == "algo" or known[k].metadata.get("identity", True)}
+        return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:10]
+
+    @property
+    def name(self) -> str:
+        """The default name of the run's folder."""
+        subject = self.env.env_id if self.env is not None else self.agent.dataset
+        subject = subject.rpartition("/")[2].replace(":", "_")
+        return f"{self.algo.rpartition('/')[2].replace(':', '_')}-{subject}-{self.run.seed}-{self.identity}"
+
+
+def section_types(algo: str) -> dict[str, type]:
+    """Section name -> dataclass, for one algorithm."""
+    kind = AGENTS[algo]
+    sections: dict[str, type] = {"run": RunSettings}
+    if getattr(kind, "has_environment", True):
+        sections |= {"budget": Budget, "env": EnvSpec}
+    return {**sections, "network": NetworkSpec, "optimizer": OptimizerSpec, "agent": kind.Config}
+
+
+def known_fields(algo: str) -> dict[str, dataclasses.Field[Any]]:
+    """Flag name -> dataclass field, over all sections of one algorithm."""
+    return {f.name: f for section in section_types(algo).values() for f in dataclasses.fields(section) if f.init}
+
+
+def _unknown(algo: str, name: str, known: Mapping[str, Any]) -> str:
+    return dropped_flag(algo, name) or f"{algo} has no setting --{name}{nearest(name, known)}"
+
+
+def _expand_faithful(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """`faithful` switches every named published behaviour on; a value given beside it wins."""
+    if not settings.coerce(values.pop("faithful", False), bool):
+        return values
+    published = dict(kind.published_behaviour)
+    if values.get("optimizer", kind.defaults.get("optimizer")) != "kron":
+        published.pop("conv_view", None)
+    return {**published, **values}
+
+
+def _scaled(spec: OptimizerSpec) -> OptimizerSpec:
+    scale = OPTIMIZERS[spec.optimizer].lr_scale if spec.lr_scale is None else spec.lr_scale
+    return dataclasses.replace(spec, learning_rate=spec.learning_rate * scale, lr_scale=scale)
+
+
+def _cadence(run: RunSettings, total_steps: int) -> RunSettings:
+    return dataclasses.replace(
+        run,
+        log_every=run.log_every or max(1, total_steps // 200),
+        diagnostics_every=run.diagnostics_every or max(1, total_steps // 50),
+    )
+
+
+def differences(recorded: Mapping[str, Any], config: RunConfig) -> list[str]:
+    """Settings in which a recorded flat config differs from `config`, one sentence each, identity ones only."""
+    known = known_fields(config.algo)
+    current = config.flat()
+    return [
+        f"--{name}: the checkpoint has {recorded.get(name)!r}, the run's config {value!r}"
+        for name, value in current.items()
+        if recorded.get(name) != value and (name == "algo" or known[name].metadata.get("identity", True))
+    ]

@@ -1,0 +1,117 @@
+"""Flat fields: every setting is a field of a frozen dataclass, read alike from flags, TOML and JSON. Torch-free."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from stablegrad.errors import UserError, nearest
+
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+
+
+def setting(default: Any, help: str, *, identity: bool = True) -> Any:
+    """A dataclass field with its help text; `identity=False` for what cannot change a run's result."""
+    return dataclasses.field(default=default, metadata={"help": help, "identity": identity})
+
+
+def annotations(cls: type) -> dict[str, Any]:
+    """Field name -> resolved type, in declaration order, for the fields of a dataclass."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+
+
+def describe(annotation: Any) -> str:
+    """The type as a user would write its values: `int`, `a|b|c`, `int|word`."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return "|".join(str(value) for value in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        return "|".join(describe(part) for part in get_args(annotation))
+    if origin is tuple:
+        return f"{describe(get_args(annotation)[0])},…"
+    names = {type(None): "none", str: "text", bool: "true|false"}
+    return names.get(annotation) or getattr(annotation, "__name__", str(annotation))
+
+
+def coerce(value: Any, annotation: Any) -> Any:
+    """`value`, from a flag's text or from TOML/JSON, as the annotated type; ValueError when it cannot be."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        for choice in get_args(annotation):
+            if value == choice or str(value) == str(choice):
+                return choice
+        choices = [str(choice) for choice in get_args(annotation)]
+        raise ValueError(f"must be one of {', '.join(choices)}{nearest(str(value), choices)}")
+    if origin in (Union, types.UnionType):
+        return _coerce_union(value, get_args(annotation))
+    if origin is tuple:
+        parts = [part for part in value.split(",") if part] if isinstance(value, str) else list(value)
+        return tuple(coerce(part, get_args(annotation)[0]) for part in parts)
+    if annotation is Any:
+        return value
+    return _coerce_plain(value, annotation)
+
+
+def _coerce_union(value: Any, options: tuple[Any, ...]) -> Any:
+    if value is None or (isinstance(value, str) and value.lower() == "none"):
+        if type(None) in options:
+            return None
+    # Text last: every word is valid text, so numbers and choices get their turn first.
+    ordered = sorted((option for option in options if option is not type(None)), key=lambda o: o is str)
+    reasons = []
+    for option in ordered:
+        try:
+            return coerce(value, option)
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError(" or ".join(reasons))
+
+
+def _coerce_plain(value: Any, annotation: Any) -> Any:
+    if annotation is bool:
+        if isinstance(value, bool):
+            return value
+        text = str(value).lower()
+        if text in _TRUE | _FALSE:
+            return text in _TRUE
+        raise ValueError("must be true or false")
+    if annotation in (int, float):
+        if isinstance(value, bool):
+            raise ValueError(f"must be {'a whole number' if annotation is int else 'a number'}")
+        try:
+            number = float(str(value).replace("_", ""))
+        except ValueError:
+            number = None
+        if number is not None and annotation is float:
+            return number
+        if number is not None and number == number and abs(number) != float("inf") and number == int(number):
+            return int(value) if isinstance(value, int) else int(number)
+        raise ValueError(f"must be {'a whole number' if annotation is int else 'a number'}")
+    if annotation is str:
+        if isinstance(value, str):
+            return value
+        raise ValueError("must be text")
+    raise TypeError(f"settings of type {annotation} are not supported")
+
+
+def build(cls: type, values: Mapping[str, Any], problems: list[str]) -> Any:
+    """`cls(**values)` with every value coerced; what is wrong is added to `problems` and None returned."""
+    coerced: dict[str, Any] = {}
+    before = len(problems)
+    for name, annotation in annotations(cls).items():
+        if name not in values:
+            continue
+        try:
+            coerced[name] = coerce(values[name], annotation)
+        except ValueError as error:
+            problems.append(f"--{name} {values[name]!r}: {error}")
+    if len(problems) > before:
+        return None
+    try:
+        return cls(**coerced)
+    except UserError as error:
+        problems.extend(error.problems)
+        return None

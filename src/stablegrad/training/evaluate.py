@@ -1,0 +1,74 @@
+"""Evaluation: a separate pool of environments with its own seeds, whole episodes, raw scores, a fixed epsilon."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from stablegrad.agents.base import Agent
+from stablegrad.envs import EnvSpec, make
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Raw scores of whole games [episodes], in the order of their seeds."""
+
+    scores: tuple[float, ...]
+    lengths: tuple[int, ...]
+    epsilon: float
+    seed: int
+
+    def summary(self) -> dict[str, float]:
+        """mean, standard_error, median, min, max of the scores."""
+        scores = np.asarray(self.scores)
+        error = scores.std(ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else float("nan")
+        return {
+            "mean": float(scores.mean()),
+            "standard_error": float(error),
+            "median": float(np.median(scores)),
+            "min": float(scores.min()),
+            "max": float(scores.max()),
+        }
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "scores": list(self.scores),
+            "lengths": list(self.lengths),
+            "epsilon": self.epsilon,
+            "seed": self.seed,
+        }
+
+
+def evaluate(
+    agent: Agent, spec: EnvSpec, *, episodes: int, seed: int, epsilon: float | None = None, pool: int = 8
+) -> Evaluation:
+    """Play `episodes` whole games and return their raw scores; `epsilon` is the protocol's unless given.
+
+    The games' seeds are derived from `seed` apart from those of training, so no evaluation game is a training game.
+
+    Which environment plays which game is fixed beforehand (game k runs in slot k mod pool), so that short games
+    are not counted more often than long ones.
+    """
+    epsilon = spec.eval_epsilon if epsilon is None else epsilon
+    pool = min(pool, episodes)
+    envs = make(spec.for_evaluation(), num_envs=pool, seed=_pool_seed(seed))
+    quota = [len(range(slot, episodes, pool)) for slot in range(pool)]
+    played: list[list[tuple[float, int]]] = [[] for _ in range(pool)]
+    device = next(iter(next(iter(agent.groups.values())).parameters())).device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    try:
+        while any(len(games) < wanted for games, wanted in zip(played, quota, strict=True)):
+            step = envs.step(agent.evaluate(envs.obs, epsilon=epsilon, generator=generator))
+            for end in step.episodes:
+                if len(played[end.env]) < quota[end.env]:
+                    played[end.env].append((end.score, end.length))
+    finally:
+        envs.close()
+    games = [played[k % pool][k // pool] for k in range(episodes)]
+    scores, lengths = zip(*games, strict=True)
+    return Evaluation(tuple(map(float, scores)), tuple(map(int, lengths)), epsilon, seed)
+
+
+def _pool_seed(seed: int) -> int:
+    return int(np.random.SeedSequence((seed, 0xE7A1)).generate_state(1, np.uint32)[0])

@@ -1,0 +1,158 @@
+"""The one place that turns a loss into a change of parameters.
+
+loss -> added terms -> backward -> [raw] -> hooks -> clip -> [clipped] -> optimizer step -> [update] -> hooks.
+Every gradient figure carries the name of its measuring point.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stablegrad.agents.base import Agent, Batch, LossOutput
+from stablegrad.nn import taps
+from stablegrad.plasticity.base import Intervention, Moment
+from stablegrad.runs.config import OptimizerSpec
+from stablegrad.training.optimizers import build_optimizer
+
+
+class NonFinite(Exception):
+    """A loss or gradient that is not finite; the parameters are still those from before the update."""
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """One update: the agent's output and, by measuring point, the L2 norm of each layer's weight gradient [L].
+
+    `total` is the norm over all parameters of all groups. `update` (what the optimizer changed) is there only
+    when the update was measured. Everything is on the device: reading it is the caller's synchronisation.
+    """
+
+    output: LossOutput
+    layers: tuple[str, ...]
+    norms: dict[str, Tensor]
+    total: Tensor
+
+
+class Learner:
+    """Owns one optimizer for each of the agent's parameter groups, and the generator of the losses."""
+
+    def __init__(
+        self, agent: Agent, spec: OptimizerSpec, *, seed: int, interventions: Sequence[Intervention] = ()
+    ) -> None:
+        self.agent = agent
+        self.spec = spec
+        self.interventions = tuple(interventions)
+        self.optimizers = {name: build_optimizer(module, spec, seed) for name, module in agent.groups.items()}
+        self.params = {name: dict(module.named_parameters()) for name, module in agent.groups.items()}
+        self.updates = 0
+        device = next(iter(next(iter(agent.groups.values())).parameters())).device
+        self.generator = torch.Generator(device=device).manual_seed(seed)
+        self._weights = _layer_weights(agent.groups)
+        self.layers = tuple(self._weights)
+
+    def update(self, batch: Batch, *, step: int, measure: bool = False) -> UpdateReport:
+        """Learn from one batch. `measure` also takes the norms of what the optimizer changed.
+
+        Raises NonFinite before any parameter is touched when the loss or a gradient is not finite.
+        """
+        output = self.agent.loss(self.params, batch, self.generator)
+        loss = output.loss
+        for intervention in self.interventions:
+            term = intervention.loss_term(self.params, batch, output)
+            loss = loss if term is None else loss + term
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        moment = self.moment(step)
+        for intervention in self.interventions:
+            intervention.after_backward(moment)
+
+        weights = list(self._weights.values())
+        norms = {"raw": _norms([weight.grad for weight in weights], loss)}
+        total = self._clip(loss)
+        if self.spec.max_grad_norm is not None:
+            norms["clipped"] = _norms([weight.grad for weight in weights], loss)
+        else:
+            norms["clipped"] = norms["raw"]
+        before = [weight.detach().clone() for weight in weights] if measure else []
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(name)
+            optimizer.step()
+        self.updates += 1
+        if measure:
+            norms["update"] = _norms([w.detach() - old for w, old in zip(weights, before, strict=True)], loss)
+        moment = self.moment(step)
+        for intervention in self.interventions:
+            intervention.after_step(moment)
+        return UpdateReport(output, self.layers, norms, total)
+
+    def learning_rate(self, group: str) -> float:
+        """The learning rate of a group's next update, annealing included."""
+        return self.spec.learning_rate * self.agent.learning_rate_factor(group)
+
+    def moment(self, step: int) -> Moment:
+        """What hooks may act on now."""
+        return Moment(step, self.updates, self.agent.groups, self.optimizers, self.generator)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "updates": self.updates,
+            "generator": self.generator.get_state(),
+            "interventions": [intervention.state_dict() for intervention in self.interventions],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.updates = state["updates"]
+        self.generator.set_state(state["generator"])
+        for intervention, its_state in zip(self.interventions, state["interventions"], strict=True):
+            intervention.load_state_dict(its_state)
+
+    def _clip(self, loss: Tensor) -> Tensor:
+        """Clip each group's gradient to `max_grad_norm`; the norm of all of it before clipping.
+
+        Raises NonFinite first: a clipped NaN would spread over every layer and hide where it began.
+        """
+        gradients = [[p.grad for p in params.values() if p.grad is not None] for params in self.params.values()]
+        group_norms = [torch.linalg.vector_norm(_norms(grads, loss)) for grads in gradients]
+        total = torch.linalg.vector_norm(torch.stack(group_norms))
+        if not bool(torch.isfinite(total + loss.detach())):
+            raise NonFinite(self._name_the_first(loss))
+        if self.spec.max_grad_norm is not None:
+            for grads, norm in zip(gradients, group_norms, strict=True):
+                torch._foreach_mul_(grads, (self.spec.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        return total
+
+    def _name_the_first(self, loss: Tensor) -> str:
+        """Which layer's gradient is the first, going backwards from the loss, that is not finite."""
+        if not bool(torch.isfinite(loss)):
+            what = f"the loss is {float(loss)}"
+        else:
+            what = "the loss is finite"
+        for group, params in self.params.items():
+            for name, parameter in reversed(params.items()):
+                if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+                    return f"{what}; counted from the loss, the first gradient that is not finite is that of {group}.{name}"
+        return f"{what}; every gradient is finite"
+
+
+def _norms(tensors: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """The L2 norm of each tensor [L], 0 where there is no gradient; without a host synchronisation."""
+    zero = like.detach().new_zeros(1)
+    return torch.stack(torch._foreach_norm([zero if tensor is None else tensor for tensor in tensors]))
+
+
+def _layer_weights(groups: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """Layer name -> weight, over all groups; the group's name stands first where there are several."""
+    weights: dict[str, Tensor] = {}
+    for group, module in groups.items():
+        params = dict(module.named_parameters())
+        for layer, name in taps.layers(module).items():
+            weights[layer if len(groups) == 1 else f"{group}.{layer}"] = params[name]
+    return weights

@@ -1,0 +1,260 @@
+"""The only training loop: act, step, observe, learn, record, save. Resumable at every instant."""
+
+import copy
+import errno
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from stablegrad.agents import AGENTS
+from stablegrad.agents.base import Agent, AgentSetup, Batch
+from stablegrad.envs import make
+from stablegrad.envs.base import EpisodeEnd, VectorEnv
+from stablegrad.errors import UserError
+from stablegrad.plasticity.base import Intervention
+from stablegrad.runs import checkpoint
+from stablegrad.runs.config import RunConfig, differences
+from stablegrad.runs.folder import RunFolder
+from stablegrad.tables.scores import normaliser
+from stablegrad.training.evaluate import evaluate
+from stablegrad.training.learner import Learner, NonFinite
+from stablegrad.training.probing import probe
+from stablegrad.training.recorder import Observer, Recorder
+from stablegrad.training.stop import StopRequest
+
+log = logging.getLogger("stablegrad")
+
+
+class RunFailed(Exception):
+    """The run cannot go on; what is needed to see why is in its folder."""
+
+
+def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
+    """The agent of a config, for environments with these spaces."""
+    assert config.budget is not None
+    assert config.env is not None
+    setup = AgentSetup(
+        observation_space=envs.observation_space,
+        action_space=envs.action_space,
+        num_envs=envs.num_envs,
+        total_steps=config.budget.total_timesteps,
+        network=config.network,
+        seed=config.run.seed,
+        reward_clip=config.env.reward_clip,
+        life_loss_ends=config.env.life_loss == "signal",
+        device=torch.device(config.run.device),
+    )
+    return AGENTS[config.algo](config.agent, setup)
+
+
+class Training:
+    """One run in memory. Everything that changes while it trains is in `state_dict()`."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        *,
+        observers: Iterable[Observer] = (),
+        interventions: Sequence[Intervention] = (),
+    ) -> None:
+        assert config.budget is not None
+        assert config.env is not None
+        self.config, self.folder = config, folder
+        self.budget, self.env_spec = config.budget, config.env
+        self.envs = make(config.env, num_envs=config.budget.num_envs, seed=config.run.seed)
+        self.agent = build_agent(config, self.envs)
+        self.learner = Learner(self.agent, config.optimizer, seed=config.run.seed, interventions=interventions)
+        self.recorder = Recorder(
+            folder, layers=self.learner.layers, normalise=normaliser(config.env.env_id), observers=observers
+        )
+        self.step = 0
+        self.seconds = 0.0
+        self._due = {"row": 0, "probe": 0, "evaluation": 0, "checkpoint": config.run.checkpoint_every}
+        self._spent = dict.fromkeys(("environment", "inference", "update", "diagnostics"), 0.0)
+        self._row_mark = (0, 0.0)
+        self._running_scores = [0.0] * config.budget.num_envs
+        self._clock = time.perf_counter()
+
+    def resume(self) -> None:
+        """Go on from the newest valid checkpoint, or from step 0 when there is none."""
+        state = checkpoint.load_newest(self.folder.checkpoints, warn=log.warning)
+        if state is None:
+            self.recorder.start_over()
+        else:
+            self.load_state_dict(state)
+
+    def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
+        """Train to the end, or until `stop`; either way the last thing written is a checkpoint."""
+        self._clock = time.perf_counter()
+        self.folder.set_status("running", self.step)
+        try:
+            while self.step < self.budget.total_timesteps and not stop:
+                self._advance()
+                if self.step >= self._due["checkpoint"] and self.agent.boundary:
+                    self._due["checkpoint"] = self.step + self.config.run.checkpoint_every
+                    self._save(required=False)
+            self._save(required=True)
+        except NonFinite as error:
+            self.folder.set_status("failed", self.step, reason=str(error))
+            raise RunFailed(
+                f"{self.folder.path}: at step {self.step}, update {self.learner.updates + 1}: {error}. The parameters"
+                f" before the update and its batch are in {self.folder.path / 'failure'}"
+            ) from error
+        except RunFailed as error:
+            self.folder.set_status("failed", self.step, reason=str(error))
+            raise
+        outcome: Literal["done", "stopped"] = "done" if self.step >= self.budget.total_timesteps else "stopped"
+        self.folder.set_status(outcome, self.step)
+        return outcome
+
+    def close(self) -> None:
+        self.envs.close()
+        self.recorder.close()
+
+    def _advance(self) -> None:
+        """One step of every environment, and the updates that follow from it."""
+        start = time.perf_counter()
+        actions = self.agent.act(self.envs.obs)
+        acted = time.perf_counter()
+        step = self.envs.step(actions)
+        stepped = time.perf_counter()
+        self.agent.observe(step)
+        self.step += self.envs.num_envs
+        self.recorder.episodes(self.step, self._closed(step.episodes, step.truncated))
+        for intervention in self.learner.interventions:
+            intervention.on_step(self.learner.moment(self.step))
+        observed = time.perf_counter()
+        self._spent["inference"] += acted - start + observed - stepped
+        self._spent["environment"] += stepped - acted
+        self._learn()
+        if self.budget.eval_every is not None and self._is_due("evaluation", self.budget.eval_every):
+            self._evaluate()
+        if self.agent.boundary and self._is_due("row", self.config.run.log_every):
+            self._row()
+        self.recorder.progress(self.step, self.budget.total_timesteps)
+
+    def _learn(self) -> None:
+        settings = self.config.run
+        start = time.perf_counter()
+        before, last = None, None
+        probing = settings.diagnostics != "off" and self.step >= self._due["probe"]
+        for batch in self.agent.batches():
+            if last is None and probing and settings.diagnostics == "full":
+                before = copy.deepcopy(next(iter(self.agent.groups.values())))
+            measure = last is None and settings.diagnostics != "off" and self.step >= self._due["row"]
+            try:
+                report = self.learner.update(batch, step=self.step, measure=measure)
+            except NonFinite as error:
+                self._save_failure(batch, error)
+                raise
+            self.agent.after_update(report.output, batch)
+            self.recorder.update(report, layers=settings.diagnostics != "off")
+            last = batch
+        updated = time.perf_counter()
+        self._spent["update"] += updated - start
+        if last is not None and probing:
+            self._is_due("probe", settings.diagnostics_every)
+            self.recorder.probes(probe(self.agent, self.learner, last, before, settings, self.step))
+            self._spent["diagnostics"] += time.perf_counter() - updated
+
+    def _closed(self, ends: tuple[EpisodeEnd, ...], truncated: Any) -> list[EpisodeEnd]:
+        """The games whose score is known; with `scores_run_on` a time-out leaves a game open, as published."""
+        if not self.budget.scores_run_on:
+            return list(ends)
+        closed = []
+        for end in ends:
+            score = self._running_scores[end.env] + end.score
+            self._running_scores[end.env] = score if truncated[end.env] else 0.0
+            if not truncated[end.env]:
+                closed.append(end._replace(score=score))
+        return closed
+
+    def _is_due(self, what: str, every: int | None) -> bool:
+        """Whether `what` is due at this step; if so, when next: intervals count from the last multiple."""
+        if every is None or self.step < self._due[what]:
+            return False
+        self._due[what] = (self.step // every + 1) * every
+        return True
+
+    def _evaluate(self) -> None:
+        seed = int(np.random.SeedSequence((self.config.run.seed, self.step)).generate_state(1, np.uint32)[0])
+        result = evaluate(self.agent, self.env_spec, episodes=self.budget.eval_episodes, seed=seed)
+        self.recorder.evaluation(self.step, result.record(), result.summary())
+
+    def _row(self) -> None:
+        seconds = self._elapsed()
+        mark_step, mark_seconds = self._row_mark
+        total = sum(self._spent.values())
+        metrics = {f"time/{part}_share": spent / total for part, spent in self._spent.items()}
+        metrics["time/steps_per_second"] = (self.step - mark_step) / max(seconds - mark_seconds, 1e-9)
+        metrics["train/learning_rate"] = self.learner.learning_rate(next(iter(self.agent.groups)))
+        head = {"step": self.step, "update": self.learner.updates, "seconds": seconds}
+        self.recorder.row(head, {**metrics, **self.agent.metrics()})
+        self._row_mark = (self.step, seconds)
+        self._spent = dict.fromkeys(self._spent, 0.0)
+
+    def _elapsed(self) -> float:
+        """Seconds of training so far, over all its processes."""
+        now = time.perf_counter()
+        self.seconds += now - self._clock
+        self._clock = now
+        return self.seconds
+
+    def _save(self, *, required: bool) -> None:
+        try:
+            checkpoint.save(
+                self.folder.checkpoints, self.step, self.state_dict(), keep=self.config.run.keep_checkpoints
+            )
+        except OSError as error:
+            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+            if required:
+                raise RunFailed(
+                    f"{self.folder.path}: the last checkpoint could not be written ({reason});"
+                    f" mend that, then `stablegrad resume {self.folder.path}`"
+                ) from error
+            log.warning("checkpoint at step %d not written (%s); the earlier ones stand", self.step, reason)
+        else:
+            self.folder.set_status("running", self.step)
+
+    def _save_failure(self, batch: Batch, error: NonFinite) -> None:
+        """What is needed to see why: the parameters before the update, its batch, and the reason."""
+        tree = {
+            "reason": str(error),
+            "batch": dict(batch),
+            "agent": self.agent.state_dict(),
+            "learner": self.learner.state_dict(),
+        }
+        checkpoint.save(self.folder.path / "failure", self.step, tree, keep=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "config": self.config.flat(),
+            "step": self.step,
+            "seconds": self._elapsed(),
+            "due": dict(self._due),
+            "spent": dict(self._spent),
+            "row_mark": list(self._row_mark),
+            "running_scores": list(self._running_scores),
+            "envs": self.envs.state_dict(),
+            "agent": self.agent.state_dict(),
+            "learner": self.learner.state_dict(),
+            "recorder": self.recorder.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if changed := differences(state["config"], self.config):
+            raise UserError(["the checkpoint belongs to another config", *changed])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self._due, self._spent = dict(state["due"]), dict(state["spent"])
+        self._row_mark = (state["row_mark"][0], state["row_mark"][1])
+        self._running_scores = list(state["running_scores"])
+        self.envs.load_state_dict(state["envs"])
+        self.agent.load_state_dict(state["agent"])
+        self.learner.load_state_dict(state["learner"])
+        self.recorder.load_state_dict(state["recorder"], torch.device(self.config.run.device))
+        self._clock = time.perf_counter()
