@@ -1,0 +1,1 @@
+"""The maths of reinforcement learning: pure functions on tensors, without state."""
