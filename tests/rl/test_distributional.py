@@ -1,4 +1,4 @@
-"""The C51 projection: literal numbers, conservation, a naive twin, and the known trap of the paper's algorithm."""
+"""The C51 projection: literal numbers, conservation, a naive twin, and the known trap of the algorithm."""
 
 import math
 
@@ -22,7 +22,7 @@ def naive_project(support, probabilities, target_support, *, drop_exact_hits=Fal
     result = torch.zeros(len(probabilities), len(support), dtype=torch.float64)
     for b in range(len(probabilities)):
         for p, x in zip(probabilities[b].tolist(), target_support[b].tolist(), strict=True):
-            position = (min(max(x, low), high) - low) / gap
+            position = min((min(max(x, low), high) - low) / gap, len(support) - 1)
             lower, upper = math.floor(position), math.ceil(position)
             if lower == upper and not drop_exact_hits:
                 result[b, lower] += p

@@ -123,7 +123,7 @@ def test_advantages_plus_values_are_lambda_returns(rollout):
 
 
 def fixed_point(*, gamma: float, time_outs_end: bool, lambda_: float = 0.65) -> float:
-    """V of a one-state loop with reward 1, cut by a time limit every third step, after many sweeps of targets."""
+    """V of a one-state loop with reward 1 that a time limit cuts every third step, after many sweeps."""
     truncated = torch.tensor([False, False, True] * 4)[:, None]
     discounts = torch.full((12, 1), gamma, dtype=torch.float64)
     if time_outs_end:
@@ -162,6 +162,15 @@ def test_arguments_are_left_alone_and_float32_stays_float32():
     assert found.dtype is torch.float32
     assert found.shape == (4, 2)
     assert torch.equal(torch.stack([rewards, discounts, values]), torch.ones(3, 4, 2))
+
+
+def test_stacked_seeds_may_be_vmapped():
+    rewards, discounts, values = torch.rand(3, 4, 5, 2, generator=torch.Generator().manual_seed(0))
+    cut = rewards > 0.7
+    found = torch.func.vmap(lambda_returns, in_dims=(0, 0, 0, None, 0))(rewards, discounts, values, 0.9, cut)
+    for seed in range(4):
+        alone = lambda_returns(rewards[seed], discounts[seed], values[seed], 0.9, cut[seed])
+        torch.testing.assert_close(found[seed], alone)
 
 
 GOOD = torch.ones(3, 2)

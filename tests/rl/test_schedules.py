@@ -1,4 +1,4 @@
-"""Schedules, with literal values along the ramp: a linear schedule that is at its end from step 0 must fail."""
+"""Schedules, with literal values along the ramp: one that is at its end from step 0 on must fail."""
 
 import pytest
 
