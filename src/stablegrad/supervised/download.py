@@ -1,0 +1,112 @@
+"""Files from the network: resumed where an earlier try stopped, and kept only when the checksum is right."""
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from stablegrad.errors import UserError
+
+_CHUNK = 1 << 18
+_TRIES = 3
+_RANGE_NOT_SATISFIABLE = 416
+_PARTIAL_CONTENT = 206
+
+
+class Remote(NamedTuple):
+    """A published file. `checksum` is `sha256:…` or `md5:…`, whichever the field agrees on."""
+
+    url: str
+    checksum: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+
+def fetch(
+    remote: Remote,
+    folder: Path,
+    *,
+    progress: Callable[[int, int | None], None] | None = None,
+    timeout: float = 30.0,
+) -> Path:
+    """The path of `remote` in `folder`, downloaded unless it is there already with the right checksum.
+
+    What has arrived lies in `.NAME.part` until it is complete and checked, and a later call goes on from
+    there. `progress(done, total)` is called with byte counts. Raises UserError when the host cannot be
+    reached, the disk cannot be written, or what arrived has another checksum (it is then deleted).
+    """
+    target, part = folder / remote.name, folder / f".{remote.name}.part"
+    if target.is_file() and _digest(target, remote.checksum) == remote.checksum:
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        failure = _transfer(remote.url, part, progress=progress, timeout=timeout)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+    if failure is not None:
+        arrived = part.stat().st_size if part.exists() else 0
+        raise UserError(
+            f"{remote.url} could not be downloaded ({failure}); run it again to go on from {arrived} bytes,"
+            f" or put {remote.name} into {folder} by hand"
+        )
+    found = _digest(part, remote.checksum)
+    if found != remote.checksum:
+        part.unlink()
+        raise UserError(
+            f"{remote.url} is not the published file, or it was damaged on the way: its checksum is {found}"
+            f" and should be {remote.checksum}"
+        )
+    part.replace(target)
+    return target
+
+
+def _transfer(
+    url: str, part: Path, *, progress: Callable[[int, int | None], None] | None, timeout: float
+) -> str | None:
+    """Bring `part` to its full length. Returns why that failed, or None."""
+    failure: str | None = None
+    for _ in range(_TRIES):
+        try:
+            _transfer_once(url, part, progress=progress, timeout=timeout)
+            return None
+        except urllib.error.HTTPError as error:
+            if error.code == _RANGE_NOT_SATISFIABLE:  # all of it is here: the checksum decides
+                return None
+            return f"the server answers {error.code} {error.reason}"
+        except urllib.error.URLError as error:
+            return f"no connection: {error.reason}"
+        except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            failure = f"the connection broke: {error or type(error).__name__}"
+    return failure
+
+
+def _transfer_once(
+    url: str, part: Path, *, progress: Callable[[int, int | None], None] | None, timeout: float
+) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=timeout) as response:
+        if response.status != _PARTIAL_CONTENT:
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
+        with part.open("ab" if have else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                have += len(chunk)
+                if progress is not None:
+                    progress(have, total)
+        if total is not None and have < total:
+            raise ConnectionError(f"{have} of {total} bytes")
+
+
+def _digest(path: Path, checksum: str) -> str:
+    """The checksum of `path` in the algorithm of `checksum`, in its spelling."""
+    algorithm = checksum.partition(":")[0]
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"

@@ -1,0 +1,88 @@
+"""Small image sets in every published format, written from the formats' definitions."""
+
+import gzip
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def cifar_images(count: int, *, seed: int) -> np.ndarray:
+    """[count, 3072] uint8."""
+    return np.random.default_rng(seed).integers(0, 256, size=(count, 3072), dtype=np.uint8)
+
+
+def cifar10_part(part: int) -> tuple[np.ndarray, np.ndarray]:
+    """The 4 images and labels of batch `part` (6 is the test batch) that every CIFAR-10 fixture has."""
+    return cifar_images(4, seed=part), (np.arange(4) + part) % 10
+
+
+def _records(images: np.ndarray, *labels: np.ndarray) -> bytes:
+    return np.concatenate(
+        [*(column[:, None].astype(np.uint8) for column in labels), images], axis=1
+    ).tobytes()
+
+
+@pytest.fixture
+def write_cifar10_binary() -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in range(1, 7):
+            name = "test_batch.bin" if part == 6 else f"data_batch_{part}.bin"
+            (folder / name).write_bytes(_records(*cifar10_part(part)))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def write_cifar10_python() -> Callable[..., Path]:
+    def write(folder: Path, *, protocol: int = 2) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in range(1, 7):
+            images, labels = cifar10_part(part)
+            fields = {b"data": images, b"labels": labels.tolist(), b"batch_label": b"part"}
+            name = "test_batch" if part == 6 else f"data_batch_{part}"
+            (folder / name).write_bytes(pickle.dumps(fields, protocol=protocol))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def write_cifar100_binary() -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, seed in (("train.bin", 1), ("test.bin", 2)):
+            coarse, fine = np.full(4, 19), np.array([0, 42, 99, seed])
+            (folder / name).write_bytes(_records(cifar_images(4, seed=seed), coarse, fine))
+        return folder
+
+    return write
+
+
+def idx_bytes(values: np.ndarray) -> bytes:
+    return struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
+
+
+@pytest.fixture
+def write_fashion_mnist() -> Callable[..., Path]:
+    def write(folder: Path, *, zipped: bool = True) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        rng = np.random.default_rng(0)
+        for split, count in (("train", 6), ("t10k", 3)):
+            images = rng.integers(0, 256, size=(count, 28, 28), dtype=np.uint8)
+            labels = np.arange(count, dtype=np.uint8)
+            for name, values in (
+                (f"{split}-images-idx3-ubyte", images),
+                (f"{split}-labels-idx1-ubyte", labels),
+            ):
+                content = idx_bytes(values)
+                path = folder / (f"{name}.gz" if zipped else name)
+                path.write_bytes(gzip.compress(content) if zipped else content)
+        return folder
+
+    return write
