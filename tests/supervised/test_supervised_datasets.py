@@ -142,7 +142,7 @@ def test_download_of_what_needs_no_files_is_refused() -> None:
 def test_a_missing_part_is_named(tmp_path: Path, write_cifar10_binary: Write) -> None:
     folder = write_cifar10_binary(tmp_path / "cifar-10-batches-bin")
     (folder / "data_batch_4.bin").unlink()
-    with pytest.raises(UserError, match="has a part of CIFAR-10, but 'data_batch_4.bin' is missing"):
+    with pytest.raises(UserError, match=r"has a part of CIFAR-10, but 'data_batch_4.bin' is missing"):
         load_arrays("cifar10", data_dir=tmp_path)
 
 

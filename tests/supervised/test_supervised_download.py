@@ -127,7 +127,7 @@ def test_without_a_network_the_error_says_what_to_do(server: Server, tmp_path: P
 
 
 def test_a_missing_remote_file_is_reported(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing.bin could not be downloaded \\(the server answers 404"):
+    with pytest.raises(UserError, match=r"nothing.bin could not be downloaded \(the server answers 404"):
         fetch(server.remote("nothing.bin"), tmp_path)
 
 

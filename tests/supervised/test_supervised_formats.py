@@ -48,7 +48,7 @@ def test_a_cifar100_file_is_not_taken_for_cifar10() -> None:
 def test_python_files_say_which_label_is_missing() -> None:
     content = pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [0]})
     with pytest.raises(
-        UserError, match="^train is not a CIFAR file of this data set: it has no 'fine_labels'$"
+        UserError, match=r"^train is not a CIFAR file of this data set: it has no 'fine_labels'$"
     ):
         read_cifar_python(content, name="train", label_key="fine_labels", classes=100)
 
@@ -76,5 +76,5 @@ def test_a_damaged_idx_file_is_named(content: bytes) -> None:
 def test_images_and_labels_of_different_number_are_refused() -> None:
     images = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2])
     labels = bytes([0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2])
-    with pytest.raises(UserError, match="^i has 2 images and l has 3 labels$"):
+    with pytest.raises(UserError, match=r"^i has 2 images and l has 3 labels$"):
         read_idx_pair(images, labels, images_name="i", labels_name="l", classes=10)

@@ -71,7 +71,7 @@ def test_a_pickle_that_names_a_function_is_refused_and_not_run(tmp_path: Path) -
     ids=["empty", "text", "no dictionary", "array of objects", "cut off", "number as key"],
 )
 def test_what_is_no_dictionary_of_arrays_is_named(content: bytes) -> None:
-    with pytest.raises(UserError, match="^batch 7 is not a data set in Python's format, or it is damaged: "):
+    with pytest.raises(UserError, match=r"^batch 7 is not a data set in Python's format, or it is damaged: "):
         read_pickled_arrays(content, name="batch 7")
 
 

@@ -1,5 +1,7 @@
 """What each stream asks for, task by task, on a set small enough to see."""
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -118,7 +120,7 @@ def test_classes_come_in_groups_and_stay(images: ImageSet) -> None:
         assert len(task.train_index) == 100 * len(come)
         seen.append(come)
     assert [len(come) for come in seen] == [2, 5, 7, 10]
-    assert all(earlier < later for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(earlier < later for earlier, later in itertools.pairwise(seen))
 
 
 def test_more_groups_than_classes_are_refused(images: ImageSet) -> None:

@@ -8,6 +8,7 @@ accuracy. (The published code shuffled the labels of the test images too, and so
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from stablegrad.errors import UserError
@@ -64,8 +65,7 @@ class StreamSpec:
     def __post_init__(self) -> None:
         problems = []
         if any(point < 1 for point in self.change_points) or any(
-            later <= earlier
-            for earlier, later in zip(self.change_points, self.change_points[1:], strict=False)
+            later <= earlier for earlier, later in pairwise(self.change_points)
         ):
             problems.append(f"change points {self.change_points} are not rising epochs after the first")
         if self.stream == "stationary" and self.change_points:
