@@ -1,0 +1,106 @@
+"""Churn: how much updates changed a network's outputs on inputs, most of which those updates never saw.
+
+`before` and `after` are the same network at two moments: modules, or functions from `obs [B, *]` to outputs.
+A comparison with the network of one update ago measures the churn of that update. Where features are needed,
+modules are cut before their head (`parts.split`); with functions, pass `parts.Parts`.
+
+With phi the features, h the head, 0 the network before and 1 after:
+
+    total change           h1(phi1(x)) - h0(phi0(x))
+    representation churn   h0(phi1(x)) - h0(phi0(x))     what the new features do to the old head
+    head churn             h1(phi0(x)) - h0(phi0(x))     what the new head makes of the old features
+
+Both are mean absolute changes over inputs and outputs, in units of the outputs. They add up to the total
+change only to first order. Sources: Schaul et al., 2022 (policy churn); Tang et al., 2024 and 2025 (CHAIN,
+C-CHAIN).
+"""
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, kl_divergence
+
+from stablegrad.diagnostics.parts import Network, features, outputs, split
+from stablegrad.diagnostics.purity import undisturbed
+from stablegrad.errors import UserError
+
+
+def policy_churn(before: Network, after: Network, obs: Tensor) -> float:
+    """Share of `obs` whose greedy action (argmax of outputs `[B, A]`) changed, in [0, 1] (Schaul et al.,
+    2022).
+
+    Raises UserError unless the outputs are `[B, A]` with two actions or more.
+    """
+    return policy_churn_of(outputs(before, obs), outputs(after, obs)).item()
+
+
+def value_churn(before: Network, after: Network, obs: Tensor) -> float:
+    """Mean absolute change of the state's value (the largest output), in units of the outputs."""
+    return value_churn_of(outputs(before, obs), outputs(after, obs)).item()
+
+
+def representation_churn(before: Network, after: Network, obs: Tensor) -> float:
+    """Mean |h0(phi1(x)) - h0(phi0(x))|: the change of the outputs due to the features alone."""
+    old, head = split(before, obs)
+    new, _ = split(after, obs)
+    return (head(new) - head(old)).abs().mean().item()
+
+
+def head_churn(before: Network, after: Network, obs: Tensor) -> float:
+    """Mean |h1(phi0(x)) - h0(phi0(x))|: the change of the outputs due to the head alone."""
+    old, old_head = split(before, obs)
+    _, new_head = split(after, obs)
+    return (new_head(old) - old_head(old)).abs().mean().item()
+
+
+def representation_cosine(before: Network, after: Network, obs: Tensor) -> float:
+    """Mean over inputs of cos(phi0(x), phi1(x)), in [-1, 1]; an input whose features are all zero is left
+    out.
+
+    NaN when no input has features that are not zero at both moments.
+    """
+    return representation_cosine_of(features(before, obs), features(after, obs)).item()
+
+
+def representation_distance(before: Network, after: Network, obs: Tensor) -> float:
+    """Mean over inputs of ||phi1(x) - phi0(x)||, in units of the features."""
+    return representation_distance_of(features(before, obs), features(after, obs)).item()
+
+
+def policy_kl(before: Network, after: Network, obs: Tensor) -> float:
+    """Mean KL(pi0(.|x) || pi1(.|x)) in nats, of policies given as logits `[B, A]` or distributions."""
+    return kl_divergence(_policy(before, obs), _policy(after, obs)).mean().item()
+
+
+def policy_churn_of(old: Tensor, new: Tensor) -> Tensor:
+    for out in (old, new):
+        if out.ndim != 2 or out.shape[1] < 2:
+            raise UserError(
+                f"policy churn needs outputs [B, A] with one column an action, got {list(out.shape)}:"
+                " wrap the network in a function that returns its action values or logits"
+            )
+    return (old.argmax(dim=1) != new.argmax(dim=1)).float().mean()
+
+
+def value_churn_of(old: Tensor, new: Tensor) -> Tensor:
+    return (state_values(new) - state_values(old)).abs().mean()
+
+
+def representation_cosine_of(old: Tensor, new: Tensor) -> Tensor:
+    lengths = old.norm(dim=1) * new.norm(dim=1)
+    cosine = ((old * new).sum(dim=1) / lengths).clamp(-1.0, 1.0)
+    return torch.where(lengths > 0, cosine, 0.0).sum() / (lengths > 0).sum()
+
+
+def representation_distance_of(old: Tensor, new: Tensor) -> Tensor:
+    return (new - old).norm(dim=1).mean()
+
+
+def state_values(out: Tensor) -> Tensor:
+    """V(x) `[B]` from outputs `[B, A]`: the largest, which for one column or none is the value itself."""
+    return out.flatten(1).amax(dim=1) if out.ndim > 1 else out
+
+
+def _policy(network: Network, obs: Tensor) -> Distribution:
+    with torch.no_grad(), undisturbed(*((network,) if isinstance(network, torch.nn.Module) else ())):
+        given = network(obs)
+    return given if isinstance(given, Distribution) else Categorical(logits=given, validate_args=False)
