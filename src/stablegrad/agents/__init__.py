@@ -6,5 +6,6 @@ AGENTS = Registry(
     "algorithm",
     {
         "pqn": "stablegrad.agents.pqn:PQN",
+        "ppo": "stablegrad.agents.ppo:PPO",
     },
 )

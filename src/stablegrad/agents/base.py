@@ -38,6 +38,14 @@ class AgentSetup:
     life_loss_ends: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
+    def seeds(self, count: int) -> list[int]:
+        """Independent seeds for the generators that an agent owns."""
+        return [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(count, np.uint64) >> np.uint64(1)]
+
+    def learning_reward(self, reward: np.ndarray) -> np.ndarray:
+        """The reward that targets are made of: its sign where the protocol clips, else as it came."""
+        return np.sign(reward) if self.reward_clip else reward
+
 
 class LossOutput(NamedTuple):
     """`loss` is a scalar; `features` [N, D] feed the head; `metrics` are detached scalars by catalogue name.
@@ -124,3 +132,15 @@ class Agent(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state, in place where tensors are shared (parameters, buffers)."""
+
+
+def positive(config: Any, *names: str) -> list[str]:
+    """A sentence for each of the settings that is below 1."""
+    values = {name: getattr(config, name) for name in names}
+    return [f"--{name} {value}: must be at least 1" for name, value in values.items() if value is not None and value < 1]
+
+
+def fractions(config: Any, *names: str) -> list[str]:
+    """A sentence for each of the settings that is not between 0 and 1."""
+    values = {name: getattr(config, name) for name in names}
+    return [f"--{name} {value}: must be between 0 and 1" for name, value in values.items() if not 0 <= value <= 1]

@@ -11,6 +11,9 @@ def list_names(argv: list[str]) -> int:
     parser = Parser("list", "Names that flags accept.", example="stablegrad list optimizers")
     parser.add_argument("kind", nargs="?", help="one of the kinds (default: all of them)")
     kind = parser.parse(argv).kind
+    if kind == "published_flags":
+        print(_published_flags(), end="")
+        return DONE
     kinds = _kinds()
     if kind is not None and kind not in kinds:
         raise UserError(f"unknown kind '{kind}'{nearest(kind, kinds)}; known: {', '.join(kinds)}")
@@ -32,9 +35,19 @@ def explain(argv: list[str]) -> int:
     return DONE
 
 
+def _published_flags() -> str:
+    from stablegrad.agents import AGENTS
+    from stablegrad.runs import published
+    from stablegrad.runs.config import known_fields
+
+    return published.markdown(
+        {algo: {*known_fields(algo), *getattr(AGENTS[algo], "aliases", {})} for algo in published.FLAGS if algo in AGENTS}
+    )
+
+
 def _kinds() -> dict[str, Iterable[str]]:
     from stablegrad.agents import AGENTS
-    from stablegrad.diagnostics.catalogue import CATALOGUE
+    from stablegrad.diagnostics import catalogue
     from stablegrad.envs.spec import PROTOCOLS
     from stablegrad.integrations.trackers import TRACKERS
     from stablegrad.nn.spec import ACTIVATIONS, ENCODERS, TRUNKS
@@ -49,6 +62,6 @@ def _kinds() -> dict[str, Iterable[str]]:
         "optimizers": OPTIMIZERS,
         "protocols": PROTOCOLS,
         "trackers": TRACKERS,
-        "metrics": CATALOGUE,
+        "metrics": [entry.name for entry in catalogue.entries()],
         "games": GAMES,
     }

@@ -17,7 +17,7 @@ from stablegrad.agents import AGENTS
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError, nearest
 from stablegrad.nn.spec import NetworkSpec
-from stablegrad.optim.info import OPTIMIZERS
+from stablegrad.optim.info import OPTIMIZERS, info
 from stablegrad import settings
 from stablegrad.settings import setting
 from stablegrad.runs.published import dropped_flag
@@ -72,7 +72,7 @@ class OptimizerSpec:
     learning_rate: float = setting(2.5e-4, "before --lr_scale on the command line; recorded after it, as used")
     lr_scale: float | None = setting(None, "factor on the learning rate (none: the optimizer's own, 1/3 for kron)")
     optimizer_eps: float | None = setting(None, "eps of adam-like optimizers (none: the agent's or torch's)")
-    weight_decay: float = setting(0.0, "weight decay, as the optimizer defines it")
+    weight_decay: float | None = setting(None, "weight decay (none: the optimizer's own default)")
     max_grad_norm: float | None = setting(None, "norm to which each group's gradient is clipped (none: not)")
     conv_view: Literal["out_in", "published"] = setting("out_in", "how kron views a convolution as a matrix")
     update_probability: float | None = setting(None, "kron: how often the preconditioner is updated (none: schedule)")
@@ -125,7 +125,7 @@ class RunConfig:
         values = _expand_faithful(kind, values)
         known = known_fields(algo)
         problems = [_unknown(algo, name, known) for name in values if name not in known]
-        given = {**kind.defaults, **values}
+        given = {**_applicable(kind.defaults, values), **values}
         built = {
             name: settings.build(section, given, problems) for name, section in sections.items() if section is not EnvSpec
         }
@@ -205,8 +205,14 @@ def _expand_faithful(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
     return {**published, **values}
 
 
+def _applicable(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The agent's defaults without an `optimizer_eps` that was meant for another optimizer than the chosen one."""
+    chosen = values.get("optimizer", defaults.get("optimizer"))
+    return {k: v for k, v in defaults.items() if k != "optimizer_eps" or chosen == defaults.get("optimizer")}
+
+
 def _scaled(spec: OptimizerSpec) -> OptimizerSpec:
-    scale = OPTIMIZERS[spec.optimizer].lr_scale if spec.lr_scale is None else spec.lr_scale
+    scale = info(spec.optimizer).lr_scale if spec.lr_scale is None else spec.lr_scale
     return dataclasses.replace(spec, learning_rate=spec.learning_rate * scale, lr_scale=scale)
 
 

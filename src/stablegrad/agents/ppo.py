@@ -1,0 +1,308 @@
+"""PPO: proximal policy optimisation with clipped surrogate and value losses.
+
+Schulman et al. 2017 (arXiv:1707.06347), with generalised advantage estimation (Schulman et al. 2016,
+arXiv:1506.02438). Actor and critic share encoder and trunk where actions are discrete and have one each where they
+are continuous. Defaults: Castanyer et al. 2025 (arXiv:2506.15544), table 5, with Adam; the published code used RAdam.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive
+from stablegrad.agents.normalization import ObservationNormalizer, RewardNormalizer
+from stablegrad.envs.base import StepBatch
+from stablegrad.errors import UserError
+from stablegrad.nn import build_torso
+from stablegrad.nn.heads import linear_head
+from stablegrad.nn.spec import FEATURES, NetworkSpec
+from stablegrad.replay.rollout import Rollout
+from stablegrad.rl import losses, returns
+from stablegrad.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig:
+    """PPO's own hyper-parameters."""
+
+    num_steps: int = setting(128, "steps of each environment in a rollout")
+    num_minibatches: int = setting(4, "minibatches an epoch: num_envs * num_steps must be a multiple of it")
+    update_epochs: int = setting(4, "epochs over a rollout")
+    gamma: float = setting(0.99, "discount factor")
+    gae_lambda: float = setting(0.95, "lambda of generalised advantage estimation")
+    norm_adv: bool = setting(True, "normalise advantages over each minibatch")
+    clip_coef: float = setting(0.1, "clip of the policy's ratio, and of the value with --clip_vloss")
+    clip_vloss: bool = setting(True, "clip the value loss")
+    ent_coef: float = setting(0.01, "weight of the entropy bonus")
+    vf_coef: float = setting(0.5, "weight of the value loss")
+    target_kl: float | None = setting(None, "end the whole update once the policy moved this far, in nats")
+    anneal_lr: bool = setting(True, "let the learning rate fall to zero over the run")
+    shared_trunk: bool | None = setting(None, "one trunk for actor and critic (none: if actions are discrete)")
+    normalize_obs: bool | None = setting(None, "running normalisation of observations (none: if continuous)")
+    normalize_reward: bool | None = setting(None, "running normalisation of rewards (none: if continuous)")
+    bootstrap_truncated: bool = setting(True, "bootstrap where a time limit cut the game (published: false)")
+
+    def __post_init__(self) -> None:
+        problems = positive(self, "num_steps", "num_minibatches", "update_epochs")
+        problems += fractions(self, "gamma", "gae_lambda")
+        for name in ("clip_coef", "target_kl"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                problems.append(f"--{name} {value}: must be positive")
+        if problems:
+            raise UserError(problems)
+
+
+class ActorCritic(nn.Module):
+    """Observations to (policy parameters [B, A], values [B], features [B, 512] of the actor).
+
+    `log_std` [A], independent of the state, is there for continuous actions only.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        observation_space: spaces.Space[Any],
+        n_actions: int,
+        *,
+        shared: bool,
+        gaussian: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.torso = build_torso(spec, observation_space, generator=generator)
+        self.actor = linear_head(FEATURES, n_actions, generator=generator)
+        self.critic_torso = None if shared else build_torso(spec, observation_space, generator=generator)
+        self.critic = linear_head(FEATURES, 1, gain=1.0, generator=generator)
+        self.log_std = nn.Parameter(torch.zeros(n_actions)) if gaussian else None
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        features = self.torso(obs)
+        valued = features if self.critic_torso is None else self.critic_torso(obs)
+        return self.actor(features), self.critic(valued).squeeze(-1), features
+
+
+class PPO(Agent):
+    """One actor-critic network, its rollout, and two generators: one acts, one shuffles minibatches."""
+
+    Config = PPOConfig
+    defaults: ClassVar = {
+        "env_id": "Breakout-v5",
+        "num_envs": 8,
+        "learning_rate": 2.5e-4,
+        "optimizer": "adam",
+        "optimizer_eps": 1e-5,
+        "max_grad_norm": 0.5,
+        "use_ln": False,
+    }
+    published_behaviour: ClassVar = {
+        "optimizer": "radam",
+        "optimizer_eps": 1e-5,
+        "bootstrap_truncated": False,
+        "scores_run_on": True,
+        "conv_view": "published",
+        "matmul_precision": "high",
+    }
+
+    @classmethod
+    def check(cls, **sections: Any) -> list[str]:
+        config, rows = sections["agent"], sections["budget"].num_envs * sections["agent"].num_steps
+        if rows % config.num_minibatches:
+            return [f"num_envs * num_steps = {rows} rows cannot be cut into --num_minibatches {config.num_minibatches}"]
+        return []
+
+    def __init__(self, config: PPOConfig, setup: AgentSetup) -> None:
+        self.config, self.setup = config, setup
+        self.gaussian = isinstance(setup.action_space, spaces.Box)
+        n_actions = math.prod(setup.action_space.shape) if self.gaussian else int(setup.action_space.n)
+        init, act, shuffle = setup.seeds(3)
+        self.network = ActorCritic(
+            setup.network,
+            setup.observation_space,
+            n_actions,
+            shared=_default(config.shared_trunk, not self.gaussian),
+            gaussian=self.gaussian,
+            generator=torch.Generator().manual_seed(init),
+        ).to(setup.device)
+        self.groups = {"actor_critic": self.network}
+        self._acting = torch.Generator(device=setup.device).manual_seed(act)
+        self._shuffle = torch.Generator().manual_seed(shuffle)
+        self._rollout = Rollout(config.num_steps, setup.num_envs, device=setup.device)
+        self._observations = self._rewards = None
+        if _default(config.normalize_obs, self.gaussian):
+            self._observations = ObservationNormalizer(setup.observation_space.shape)
+        if _default(config.normalize_reward, self.gaussian):
+            self._rewards = RewardNormalizer(setup.num_envs, config.gamma)
+        self.steps = 0
+        self._stopped = False
+
+    @property
+    def boundary(self) -> bool:
+        return self._rollout.empty
+
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        self._obs = self._tensor(obs, update=True)
+        with torch.no_grad():
+            policy, self._values, _ = self.network(self._obs)
+            self._actions = self._sample(policy, self._acting)
+            self._log_probs = self._log_prob(policy, self.network.log_std, self._actions)
+        return self._to_env(self._actions)
+
+    def evaluate(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
+        """The policy itself (sampled, as in training) where actions are discrete; its mean where they are not.
+
+        With probability `epsilon` a discrete action is uniform instead.
+        """
+        with torch.no_grad():
+            policy, _, _ = self.network(self._tensor(obs, update=False))
+        if self.gaussian:
+            return self._to_env(policy)
+        actions = self._sample(policy, generator)
+        uniform = torch.randint(policy.shape[-1], actions.shape, generator=generator, device=policy.device)
+        explore = torch.rand(actions.shape, generator=generator, device=policy.device) < epsilon
+        return self._to_env(torch.where(explore, uniform, actions))
+
+    def observe(self, step: StepBatch) -> None:
+        """A life lost is an end for the targets where the protocol says so; the game plays on."""
+        ended_for_good = step.terminated | (step.life_lost & self.setup.life_loss_ends)
+        if not self.config.bootstrap_truncated:
+            ended_for_good |= step.truncated
+        rewards = self.setup.learning_reward(step.reward)
+        if self._rewards is not None:
+            rewards = self._rewards(rewards, step.ended)
+        self._rollout.add(
+            obs=self._obs,
+            actions=self._actions,
+            log_probs=self._log_probs,
+            values=self._values,
+            rewards=rewards,
+            discounts=self.config.gamma * ~ended_for_good,
+            cut=step.ended | ended_for_good,
+            final_values=self._final_values(step),
+        )
+        self._next_obs = step.obs
+        self.steps += self.setup.num_envs
+
+    def _final_values(self, step: StepBatch) -> Tensor:
+        """V of the true last observation where a game was cut by a time limit, [B]; 0 elsewhere."""
+        values = torch.zeros(self.setup.num_envs, device=self.setup.device)
+        if step.truncated.any():
+            with torch.no_grad():
+                _, final, _ = self.network(self._tensor(step.final_obs, update=False))
+            values[torch.from_numpy(step.ended)] = final
+        return values
+
+    def batches(self) -> Iterator[Batch]:
+        if not self._rollout.full:
+            return
+        data = self._rollout.data()
+        with torch.no_grad():
+            _, last, _ = self.network(self._tensor(self._next_obs, update=False))
+        # Within a rollout the network stands still: the value of the state after step t is the one seen at t + 1.
+        successors = torch.cat([data["values"][1:], last[None]])
+        successors = torch.where(data["cut"], data["final_values"], successors)
+        advantages = returns.gae(
+            data["rewards"], data["discounts"], data["values"], successors, self.config.gae_lambda, cut=data["cut"]
+        )
+        flat = {name: data[name] for name in ("obs", "actions", "log_probs", "values")}
+        flat |= {"advantages": advantages, "returns": advantages + data["values"]}
+        self._stopped = False
+        for _ in range(self.config.update_epochs):
+            for batch in self._rollout.minibatches(flat, self.config.num_minibatches, self._shuffle):
+                if not self._stopped:
+                    yield batch
+        self._rollout.clear()
+
+    def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:
+        c = self.config
+        named = dict(params["actor_critic"])
+        policy, values, features = functional_call(self.network, named, (batch["obs"],))
+        log_ratio = self._log_prob(policy, named.get("log_std"), batch["actions"]) - batch["log_probs"]
+        advantages = losses.normalized(batch["advantages"]) if c.norm_adv else batch["advantages"]
+        policy_loss = losses.clipped_surrogate(log_ratio, advantages, c.clip_coef).mean()
+        clip = c.clip_coef if c.clip_vloss else math.inf
+        value_loss = losses.clipped_value_loss(values, batch["values"], batch["returns"], clip).mean()
+        entropy = self._entropy(policy, named.get("log_std")).mean()
+        loss = policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy
+        metrics = {
+            "losses/policy_loss": policy_loss,
+            "losses/value_loss": value_loss,
+            "losses/entropy": entropy,
+            "losses/approx_kl": losses.approx_kl(log_ratio),
+            "losses/clip_fraction": losses.clip_fraction(log_ratio, c.clip_coef),
+            "losses/explained_variance": losses.explained_variance(batch["values"], batch["returns"]),
+            "losses/values": values.mean(),
+        }
+        return LossOutput(loss, features, {name: value.detach() for name, value in metrics.items()})
+
+    def after_update(self, output: LossOutput, batch: Batch) -> None:
+        """`target_kl` ends the whole update, the epochs that remain included."""
+        if self.config.target_kl is not None and float(output.metrics["losses/approx_kl"]) > self.config.target_kl:
+            self._stopped = True
+
+    def learning_rate_factor(self, group: str) -> float:
+        """Annealed from rollout to rollout, as published: the first one has the full rate."""
+        if not self.config.anneal_lr:
+            return 1.0
+        rollout = self.setup.num_envs * self.config.num_steps
+        return max(0.0, 1 - (self.steps - rollout) / self.setup.total_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "rollout": self._rollout.state_dict(),
+            "acting": self._acting.get_state(),
+            "shuffle": self._shuffle.get_state(),
+            "steps": self.steps,
+            "observations": None if self._observations is None else self._observations.moments.state_dict(),
+            "rewards": None if self._rewards is None else self._rewards.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self._rollout.load_state_dict(state["rollout"])
+        self._acting.set_state(state["acting"])
+        self._shuffle.set_state(state["shuffle"])
+        self.steps = state["steps"]
+        if self._observations is not None:
+            self._observations.moments.load_state_dict(state["observations"])
+        if self._rewards is not None:
+            self._rewards.load_state_dict(state["rewards"])
+
+    def _tensor(self, obs: np.ndarray, *, update: bool) -> Tensor:
+        if self._observations is not None:
+            obs = self._observations(obs, update=update)
+        return torch.as_tensor(obs, device=self.setup.device)
+
+    def _sample(self, policy: Tensor, generator: torch.Generator) -> Tensor:
+        if self.network.log_std is not None:
+            noise = torch.randn(policy.shape, generator=generator, device=policy.device)
+            return policy + self.network.log_std.exp() * noise
+        return torch.multinomial(policy.softmax(-1), 1, generator=generator).squeeze(-1)
+
+    def _log_prob(self, policy: Tensor, log_std: Tensor | None, actions: Tensor) -> Tensor:
+        if log_std is None:
+            return losses.categorical_log_prob(policy, actions)
+        return losses.gaussian_log_prob(policy, log_std, actions)
+
+    def _entropy(self, policy: Tensor, log_std: Tensor | None) -> Tensor:
+        return losses.categorical_entropy(policy) if log_std is None else losses.gaussian_entropy(log_std)
+
+    def _to_env(self, actions: Tensor) -> np.ndarray:
+        """Continuous actions are clipped to the space on their way out; the rollout keeps them as drawn."""
+        array = actions.cpu().numpy()
+        if not self.gaussian:
+            return array
+        space = self.setup.action_space
+        return np.clip(array.reshape(-1, *space.shape), space.low, space.high)
+
+
+def _default(value: bool | None, otherwise: bool) -> bool:
+    return otherwise if value is None else value

@@ -1,0 +1,115 @@
+"""The depth-collapse demonstration: five small runs of PQN that differ in one thing each.
+
+A 12-layer head without layer norm hardly learns in its first thousand optimizer steps; two repairs and two
+controls are set beside it. `arms()` are the configurations, `verdict()` says in words what came of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stablegrad.runs.config import RunConfig
+from stablegrad.runs.files import read_lines
+
+LAST_GAMES = 200
+"""The final score of an arm is the mean of this many last training games."""
+
+SETTINGS: Mapping[str, Any] = {
+    "env_id": "MinAtar/Breakout",
+    "total_timesteps": 120_000,
+    "num_envs": 64,
+    "num_steps": 32,
+    "num_minibatches": 8,  # of 256
+    "update_epochs": 2,
+    "learning_rate": 2.5e-4,
+    "q_lambda": 0.65,
+    "start_e": 1.0,
+    "end_e": 0.02,
+    "exploration_fraction": 0.2,
+    "mlp_depth": "large",  # 5 blocks: a 12-layer head
+    "mlp_width": 256,
+    "use_ln": False,
+    "threads": 1,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One configuration of the demonstration, named by what differs from the plain one."""
+
+    name: str
+    changes: Mapping[str, Any]
+    control: bool = False
+
+    def config(self, *, seed: int, **overrides: Any) -> RunConfig:
+        return RunConfig.resolve("pqn", {**SETTINGS, **self.changes, "seed": seed, **overrides})
+
+
+ARMS = (
+    Arm("plain, RAdam", {}),
+    Arm("multi-skip, RAdam", {"mlp_type": "multiskip_residual"}),
+    Arm("plain, Kron", {"optimizer": "kron"}),
+    Arm("plain + layer norm, RAdam", {"use_ln": True}, control=True),
+    Arm("plain, RAdam, 12 x lr", {"learning_rate": 12 * 2.5e-4}, control=True),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one arm came to. `score` is over the last LAST_GAMES training games (`games` of them were played);
+    `first_layer` and `last_layer` are mean raw gradient norms of the trunk's first and last layer, by its rows."""
+
+    arm: Arm
+    score: float
+    games: int
+    updates: int
+    minutes: float
+    first_layer: float
+    last_layer: float
+
+
+def outcome(arm: Arm, folder: Path) -> Outcome:
+    """Read an arm's run folder."""
+    rows = list(read_lines(folder / "metrics.jsonl"))
+    scores = [game["score"] for game in read_lines(folder / "episodes.jsonl")]
+    last = scores[-LAST_GAMES:]
+    layers = [name for name in rows[-1] if name.startswith("gradients/raw/trunk.")]
+    return Outcome(
+        arm,
+        score=sum(last) / len(last),
+        games=len(scores),
+        updates=rows[-1]["update"],
+        minutes=rows[-1]["seconds"] / 60,
+        first_layer=_mean(rows, layers[0]),
+        last_layer=_mean(rows, layers[-1]),
+    )
+
+
+def verdict(outcomes: Sequence[Outcome]) -> list[str]:
+    """What happened, in sentences that follow from the figures and from nothing else."""
+    plain, *others = outcomes
+    sentences = [
+        f"After {plain.updates} optimizer steps the plain 12-layer net scores {plain.score:.1f}"
+        f" (mean of its last {LAST_GAMES} training games)."
+    ]
+    for kind, control in (("repair", False), ("control", True)):
+        for other in (o for o in others if o.arm.control is control):
+            ratio = other.score / plain.score if plain.score > 0 else float("inf")
+            if ratio >= 1.5:
+                how = f"learns faster: {other.score:.1f}, {ratio:.1f} times the plain net's score"
+            elif ratio > 1 / 1.5:
+                how = f"is about level with the plain net: {other.score:.1f}"
+            else:
+                how = f"learns slower: {other.score:.1f}"
+            sentences.append(f"The {kind} '{other.arm.name}' {how}.")
+    sentences.append(
+        "One seed and fewer than a thousand optimizer steps: this shows early learning, not where the arms end."
+        " docs/depth_collapse.md has the same arms over 500,000 steps and 3 seeds."
+    )
+    return sentences
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    values = [row[name] for row in rows if name in row]
+    return sum(values) / len(values)

@@ -1,0 +1,38 @@
+"""Fixtures of small runs."""
+
+from typing import Any
+
+import pytest
+import torch
+from small_runs import SMALL, StopAfter, never
+
+from stablegrad.runs.config import RunConfig
+from stablegrad.runs.folder import RunFolder
+from stablegrad.training.loop import Training
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Train `algo` with `settings` in a folder of its own; `stops` interrupts and resumes it."""
+
+    def train(algo: str, settings: dict[str, Any], *, stops: tuple[int, ...] = (), name: str = "run", **options: Any):
+        config = RunConfig.resolve(algo, {**SMALL, **settings})
+        folder = RunFolder.create(tmp_path / name, config)
+        for stop in (*(StopAfter(polls) for polls in stops), never()):
+            training = Training(config, folder, **options)
+            try:
+                training.resume()
+                training.run(stop)
+            finally:
+                training.close()
+        return folder
+
+    return train

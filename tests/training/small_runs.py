@@ -1,0 +1,55 @@
+"""Small runs, in process: configurations, and ways of stopping them."""
+
+from typing import Any
+
+import torch
+
+from stablegrad.runs import checkpoint
+from stablegrad.runs.folder import RunFolder
+
+SMALL = {"mlp_width": 16, "mlp_depth": 1, "threads": 1, "log_every": 64, "diagnostics_batch": 32}
+PQN = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "end_e": 0.1}
+PPO = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "update_epochs": 2}
+
+
+class StopAfter:
+    """A stop request that comes after `polls` steps of the loop."""
+
+    def __init__(self, polls: int) -> None:
+        self.left = polls
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def never() -> StopAfter:
+    return StopAfter(10**9)
+
+
+def final_state(folder: RunFolder) -> dict[str, Any]:
+    return checkpoint.load(checkpoint.paths(folder.checkpoints)[0])
+
+
+def tensors_of(tree: Any, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Every tensor and array of a state tree, by path."""
+    if isinstance(tree, dict):
+        return {k: v for key, node in tree.items() for k, v in tensors_of(node, f"{prefix}/{key}").items()}
+    if isinstance(tree, list | tuple):
+        return {k: v for i, node in enumerate(tree) for k, v in tensors_of(node, f"{prefix}/{i}").items()}
+    data = getattr(tree, "data", None) if type(tree).__name__ == "Segment" else tree
+    if isinstance(data, torch.Tensor):
+        return {prefix: data}
+    if hasattr(data, "dtype"):
+        return {prefix: torch.from_numpy(data)}
+    return {}
+
+
+def assert_identical(a: RunFolder, b: RunFolder) -> None:
+    """Both runs ended with the same bits: parameters, optimizer, generators, environments, storage."""
+    first, second = final_state(a), final_state(b)
+    assert first["step"] == second["step"]
+    ours, theirs = tensors_of(first), tensors_of(second)
+    assert ours.keys() == theirs.keys()
+    different = [path for path in ours if not torch.equal(ours[path], theirs[path])]
+    assert different == []

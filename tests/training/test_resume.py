@@ -1,0 +1,48 @@
+"""A run that is stopped anywhere and resumed ends with the same bits as one that was not."""
+
+import pytest
+from small_runs import PPO, PQN, assert_identical, final_state
+
+from stablegrad.training.loop import Training
+
+CASES = [
+    pytest.param("pqn", {"env_id": "CartPole-v1", "optimizer": optimizer, **PQN}, id=f"pqn-{optimizer}")
+    for optimizer in ("adam", "adamw", "radam", "sgd", "rmsprop", "kron")
+] + [
+    pytest.param("pqn", {"env_id": "MinAtar/Breakout", "optimizer": "kron", **PQN}, id="pqn-minatar-kron"),
+    pytest.param("ppo", {"env_id": "CartPole-v1", "optimizer": "adam", **PPO}, id="ppo-adam"),
+    pytest.param("ppo", {"env_id": "CartPole-v1", "optimizer": "kron", **PPO}, id="ppo-kron"),
+    pytest.param("ppo", {"env_id": "Pendulum-v1", "optimizer": "radam", **PPO}, id="ppo-continuous"),
+]
+
+
+@pytest.mark.parametrize(("algo", "settings"), CASES)
+def test_stopped_in_the_middle_of_rollouts_and_resumed_is_bit_identical(run, algo, settings):
+    whole = run(algo, {**settings, "total_timesteps": 384}, name="whole")
+    pieces = run(algo, {**settings, "total_timesteps": 384}, stops=(3, 11, 17, 30), name="pieces")
+    assert_identical(whole, pieces)
+    strip = [{k: v for k, v in row.items() if not k.startswith("time/") and k != "seconds"} for row in whole.rows()]
+    assert [{k: row[k] for k in ref} for row, ref in zip(pieces.rows(), strip, strict=True)] == strip
+
+
+def test_another_seed_is_not_identical(run):
+    """The control: the comparison can fail."""
+    settings = {"env_id": "CartPole-v1", **PQN, "total_timesteps": 256}
+    one, other = run("pqn", settings, name="one"), run("pqn", {**settings, "seed": 2}, name="other")
+    with pytest.raises(AssertionError):
+        assert_identical(one, other)
+
+
+def test_a_run_without_a_valid_checkpoint_starts_over_and_writes_no_line_twice(run):
+    whole = run("pqn", {"env_id": "CartPole-v1", **PQN, "total_timesteps": 256}, name="whole")
+    before = final_state(whole)
+    for path in whole.checkpoints.glob("step_*"):
+        (path / "manifest.json").write_text("damaged")
+    training = Training(whole.config, whole)
+    training.resume()
+    assert training.step == 0
+    training.run(False)
+    training.close()
+    assert final_state(whole)["step"] == before["step"]
+    steps = [row["step"] for row in whole.rows()]
+    assert steps == sorted(set(steps))
