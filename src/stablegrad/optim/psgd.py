@@ -32,16 +32,14 @@ def matrix_shape(shape: Sequence[int], conv_view: ConvView = "out_in") -> tuple[
     """The shape in which a parameter is preconditioned: at most two dimensions.
 
     "out_in" reads a convolution [out, in, kh, kw] as [out, in*kh*kw], what it multiplies patches with.
-    "published" picks as kron_torch 0.3.3 does, by the *signed* differences last - prod(front) and
-    prod(rest) - first: for small kernels always [out*in*kh, kw].
+    "published" is the view of kron_torch 0.3.3, [out*in*kh, kw]: it takes whichever of the two has the smaller
+    difference of its sizes, but compares *signed* differences, and last - prod(front) is never the larger.
     """
     if len(shape) <= 2:
         return tuple(shape)
-    first, rest = shape[0], math.prod(shape[1:])
-    front, last = math.prod(shape[:-1]), shape[-1]
-    if conv_view == "published" and last - front <= rest - first:
-        return (front, last)
-    return (first, rest)
+    if conv_view == "published":
+        return (math.prod(shape[:-1]), shape[-1])
+    return (shape[0], math.prod(shape[1:]))
 
 
 def as_matrix(x: Tensor, shape: Sequence[int]) -> Tensor:
