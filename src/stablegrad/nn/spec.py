@@ -6,7 +6,7 @@ and the docs are generated from the fields, so each carries its help text.
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from stablegrad.errors import UserError, nearest
 from stablegrad.registry import Registry, is_user_file
@@ -32,7 +32,9 @@ PUBLISHED_DEPTH = "published"
 AUTO = "auto"
 """The `cnn_type` that lets the observation space choose the encoder."""
 
-ACTIVATIONS = ("relu", "tanh", "elu", "selu", "leaky_relu", "sigmoid", "silu", "gelu")
+Activation = Literal["relu", "tanh", "elu", "selu", "leaky_relu", "sigmoid", "silu", "gelu"]
+
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 ENCODERS = Registry(
     "cnn_type",
@@ -114,7 +116,9 @@ class NetworkSpec:
             "help": "layer normalisation after every convolution and every linear layer before the head"
         },
     )
-    activation_fn: str = field(default="relu", metadata={"help": f"activation: {', '.join(ACTIVATIONS)}"})
+    activation_fn: Activation = field(
+        default="relu", metadata={"help": "activation after every layer before the head"}
+    )
     skip_blocks: int | None = field(
         default=None,
         metadata={"help": "send the global skip to the first k blocks only (multiskip_residual trunk only)"},
@@ -133,10 +137,6 @@ class NetworkSpec:
     )
 
     def __post_init__(self) -> None:
-        for name in ("cnn_size", "mlp_width", "mlp_depth"):
-            value = getattr(self, name)
-            if isinstance(value, str) and value.isdecimal():
-                object.__setattr__(self, name, int(value))
         problems = [*self._encoder_problems(), *self._trunk_problems(), *self._skip_problems()]
         for name in ("use_ln", "use_spectral_norm", "use_impoola"):
             if not isinstance(getattr(self, name), bool):

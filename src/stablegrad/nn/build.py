@@ -1,0 +1,190 @@
+"""From a spec and an observation space to a network: encoder -> trunk (512 features) -> one linear head."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from stablegrad.errors import UserError
+from stablegrad.nn.encoders import NatureCNN
+from stablegrad.nn.heads import linear_head
+from stablegrad.nn.layers import LinearFactory, SpectralLinear, initialise_
+from stablegrad.nn.spec import AUTO, ENCODERS, FEATURES, TRUNKS, NetworkSpec
+
+
+class Encoder(nn.Module):
+    """Observations [B, *shape], bytes, booleans or floats, to `out_features` flat features.
+
+    Observations are cast to the module's own float type. Where the space is bounded by 0 and 255 they are
+    divided by 255, whatever type they arrive in.
+    """
+
+    scale: Tensor
+
+    def __init__(self, net: nn.Module, *, scale: float, out_features: int) -> None:
+        super().__init__()
+        self.net = net
+        self.out_features = out_features
+        # A buffer, so that it follows the module's device and float type; a constant, so it is not saved.
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.net(obs.to(self.scale.dtype) * self.scale)
+
+
+class Torso(nn.Module):
+    """Encoder and trunk: observations [B, *] to the features [B, 512] that feed a head."""
+
+    def __init__(self, encoder: Encoder, trunk: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.trunk = trunk
+
+    def features(self, obs: Tensor) -> Tensor:
+        """What feeds the head, [B, 512], the last activation included."""
+        return self.trunk(self.encoder(obs))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self.features(obs)
+
+
+class Network(Torso):
+    """A torso and a head: observations [B, *] to [B, n_outputs].
+
+    A pure loss that also needs the features asks for them:
+    `functional_call(network, params, (obs,), {"with_features": True})`.
+    """
+
+    def __init__(self, encoder: Encoder, trunk: nn.Module, head: nn.Module) -> None:
+        super().__init__(encoder, trunk)
+        self.head = head
+
+    def forward(self, obs: Tensor, *, with_features: bool = False) -> Any:
+        """Outputs [B, n_outputs], or the pair of outputs and features [B, 512]."""
+        features = self.features(obs)
+        outputs = self.head(features)
+        return (outputs, features) if with_features else outputs
+
+
+def build_network(
+    spec: NetworkSpec,
+    observation_space: spaces.Space[Any],
+    n_outputs: int,
+    *,
+    generator: torch.Generator | None = None,
+) -> Network:
+    """Encoder, trunk and a linear head (gain .01) as one module from [B, *] to [B, n_outputs], on the CPU.
+
+    `generator` is the only source of randomness; None stands for torch's global generator. Raises UserError
+    when the spec does not fit the observation space.
+    """
+    if n_outputs < 1:
+        raise UserError(f"a network needs at least one output, not {n_outputs}")
+    torso = build_torso(spec, observation_space, generator=generator)
+    with _drawing_from(generator):
+        head = linear_head(FEATURES, n_outputs, generator=generator)
+    return Network(torso.encoder, torso.trunk, head)
+
+
+def build_torso(
+    spec: NetworkSpec,
+    observation_space: spaces.Space[Any],
+    *,
+    linear: LinearFactory = nn.Linear,
+    generator: torch.Generator | None = None,
+) -> Torso:
+    """Encoder and trunk without a head, for agents that have their own. `linear` makes the trunk's layers."""
+    encoder = build_encoder(spec, observation_space, generator=generator)
+    return Torso(encoder, build_trunk(spec, encoder.out_features, linear=linear, generator=generator))
+
+
+def build_encoder(
+    spec: NetworkSpec, observation_space: spaces.Space[Any], *, generator: torch.Generator | None = None
+) -> Encoder:
+    """The spec's encoder for these observations; `auto` is resolved by `encoder_for`. Raises UserError."""
+    shape = _observation_shape(observation_space)
+    cnn_type = encoder_for(observation_space) if spec.cnn_type == AUTO else spec.cnn_type
+    if cnn_type == "none" and (spec.use_impoola or spec.cnn_size != "medium"):
+        raise UserError(
+            f"observations of shape {list(shape)} have no convolutional encoder:"
+            " leave use_impoola and cnn_size out, or name a cnn_type"
+        )
+    with _drawing_from(generator):
+        net = ENCODERS[cnn_type](shape, spec=spec)
+    if cnn_type in ENCODERS:
+        initialise_(net, generator=generator)
+    scale = 1 / 255 if _is_bytes(observation_space) else 1.0
+    return Encoder(net, scale=scale, out_features=_width_of(net, shape, f"the encoder '{cnn_type}'"))
+
+
+def build_trunk(
+    spec: NetworkSpec,
+    in_features: int,
+    *,
+    linear: LinearFactory = nn.Linear,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """The spec's trunk, [B, in_features] -> [B, 512]; `linear` makes its layers. Raises UserError."""
+    if spec.use_spectral_norm:
+        if linear is not nn.Linear:
+            raise UserError("use_spectral_norm divides plain weights: it cannot be used with a noisy trunk")
+        linear = SpectralLinear
+    with _drawing_from(generator):
+        trunk = TRUNKS[spec.mlp_type](in_features, FEATURES, spec=spec, linear=linear)
+    if spec.mlp_type in TRUNKS:
+        initialise_(trunk, generator=generator)
+    width = _width_of(trunk, (in_features,), f"the trunk '{spec.mlp_type}'")
+    if width != FEATURES:
+        raise UserError(f"the trunk '{spec.mlp_type}' gives {width} features, but was asked for {FEATURES}")
+    return trunk
+
+
+def encoder_for(observation_space: spaces.Space[Any]) -> str:
+    """What `auto` stands for: `atari` for images, `minatar` for small ones, `none` for the rest."""
+    shape = _observation_shape(observation_space)
+    if len(shape) != 3:
+        return "none"
+    return "atari" if min(shape[1:]) >= NatureCNN.SMALLEST else "minatar"
+
+
+def _observation_shape(observation_space: spaces.Space[Any]) -> tuple[int, ...]:
+    if isinstance(observation_space, spaces.Box | spaces.MultiBinary):
+        return tuple(observation_space.shape)
+    raise UserError(
+        f"networks read arrays of numbers (a Box space), not {type(observation_space).__name__}:"
+        " flatten the observations first (gymnasium.wrappers.FlattenObservation)"
+    )
+
+
+def _is_bytes(observation_space: spaces.Space[Any]) -> bool:
+    if not isinstance(observation_space, spaces.Box):
+        return False
+    return bool(np.all(observation_space.low == 0) and np.all(observation_space.high == 255))
+
+
+def _width_of(module: nn.Module, shape: tuple[int, ...], what: str) -> int:
+    """D, found by passing one zero observation [1, *shape] through `module`, which must give [1, D]."""
+    training = module.training
+    with torch.no_grad():
+        output = module.eval()(torch.zeros(1, *shape))
+    module.train(training)
+    if output.ndim != 2 or output.shape[0] != 1:
+        given = ", ".join(str(size) for size in ("B", *shape))
+        raise UserError(f"{what} must map [{given}] to [B, D], but gives {list(output.shape)} for one input")
+    return output.shape[1]
+
+
+@contextmanager
+def _drawing_from(generator: torch.Generator | None) -> Iterator[None]:
+    """Constructors draw from torch's global generator: seed it from `generator`, then put it back."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,0 +1,118 @@
+"""Encoders: float observations [B, *shape] to flat features [B, D]. Convolutional ones end in an activation.
+
+Called as `Encoder(shape, *, spec)`; initialisation and the scaling of bytes are the builder's business.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from stablegrad.errors import UserError
+from stablegrad.nn.layers import activation, residual_branch, stage
+from stablegrad.nn.spec import NetworkSpec
+
+
+class Flat(nn.Module):
+    """No encoder: the observation as one vector."""
+
+    def __init__(self, shape: Sequence[int], *, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.dimensions = len(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(-self.dimensions) if self.dimensions else x.unsqueeze(-1)
+
+
+class NatureCNN(nn.Sequential):
+    """Convolutions 8x8/4, 4x4/2, 3x3/1, each -> [LN over C, H, W] -> activation (Mnih et al. 2015).
+
+    At medium, 32-64-64 channels (the published ones), 84x84 pixels give 64 * 7 * 7 = 3136 features.
+    """
+
+    SMALLEST = 36
+
+    def __init__(self, shape: Sequence[int], *, spec: NetworkSpec) -> None:
+        in_channels, *size = image_shape(shape, encoder="atari", smallest=self.SMALLEST)
+        stages = []
+        for channels, kernel, stride in zip(spec.channels, (8, 4, 3), (4, 2, 1), strict=True):
+            size = [(pixels - kernel) // stride + 1 for pixels in size]
+            conv = nn.Conv2d(in_channels, channels, kernel, stride)
+            stages.append(stage("conv", conv, (channels, *size), spec=spec))
+            in_channels = channels
+        super().__init__(*stages, *_flatten(spec))
+
+
+class MinAtarCNN(nn.Sequential):
+    """One convolution 3x3/1 -> [LN over C, H, W] -> activation, for 10x10 planes (Young & Tian 2019)."""
+
+    SMALLEST = 3
+
+    def __init__(self, shape: Sequence[int], *, spec: NetworkSpec) -> None:
+        in_channels, height, width = image_shape(shape, encoder="minatar", smallest=self.SMALLEST)
+        channels = spec.minatar_channels
+        conv = nn.Conv2d(in_channels, channels, 3)
+        super().__init__(stage("conv", conv, (channels, height - 2, width - 2), spec=spec), *_flatten(spec))
+
+
+class ImpalaCNN(nn.Sequential):
+    """Three stages of convolution, max pooling and two residual blocks, then an activation.
+
+    Espeholt et al. 2018 (arXiv 1802.01561). Each stage halves the image. The blocks are pre-activated; what a
+    stage gives goes into the next stage's convolution as it is, without an activation.
+    """
+
+    def __init__(self, shape: Sequence[int], *, spec: NetworkSpec) -> None:
+        in_channels, *size = image_shape(shape, encoder="impala", smallest=1)
+        stages = []
+        for channels in spec.channels:
+            stages.append(_ImpalaStage(in_channels, channels, size, spec=spec))
+            in_channels, size = channels, [(pixels + 1) // 2 for pixels in size]
+        super().__init__(*stages, activation(spec), *_flatten(spec))
+
+
+class _ImpalaStage(nn.Module):
+    """conv 3x3/1 -> [LN] -> max pool 3x3/2 -> two residual blocks of two convolutions 3x3/1."""
+
+    def __init__(self, in_channels: int, channels: int, size: Sequence[int], *, spec: NetworkSpec) -> None:
+        super().__init__()
+        conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.stem = stage("conv", conv, (channels, *size), spec=spec, activated=False)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        pooled = (channels, *((pixels + 1) // 2 for pixels in size))
+        self.blocks = nn.ModuleList(
+            residual_branch("conv", lambda: nn.Conv2d(channels, channels, 3, padding=1), pooled, spec=spec)
+            for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.pool(self.stem(x))
+        for block in self.blocks:
+            h = h + block(h)
+        return h
+
+
+def image_shape(shape: Sequence[int], *, encoder: str, smallest: int) -> tuple[int, int, int]:
+    """`shape` as (C, H, W). Raises UserError when it is not that of an image, or the image is too small."""
+    if len(shape) != 3:
+        raise UserError(
+            f"cnn_type '{encoder}' needs images [C, H, W], but an observation has shape {list(shape)}:"
+            " use cnn_type 'none' or 'auto'"
+        )
+    channels, height, width = shape
+    if shape[2] in (1, 3, 4) and shape[0] == shape[1] > 4:
+        raise UserError(
+            f"an observation has shape {list(shape)}, which looks like [H, W, C]: images come as [C, H, W]"
+        )
+    if min(height, width) < smallest:
+        fitting = "minatar" if min(height, width) >= MinAtarCNN.SMALLEST else "none"
+        raise UserError(
+            f"cnn_type '{encoder}' needs images of at least {smallest}x{smallest} pixels,"
+            f" not {height}x{width}: use cnn_type '{fitting}'"
+        )
+    return channels, height, width
+
+
+def _flatten(spec: NetworkSpec) -> list[nn.Module]:
+    """[B, C, H, W] to [B, C H W], or to [B, C] by global average pooling ("Impoola")."""
+    pool = [nn.AdaptiveAvgPool2d(1)] if spec.use_impoola else []
+    return [*pool, nn.Flatten(-3)]

@@ -1,0 +1,45 @@
+"""Heads: from the trunk's features [B, D] to an agent's outputs."""
+
+import torch
+from torch import Tensor, nn
+
+from stablegrad.nn.layers import LinearFactory, initialise_
+
+HEAD_GAIN = 0.01
+"""Orthogonal gain of a head: outputs start near zero (published for Q values and policies)."""
+
+
+def linear_head(
+    in_features: int,
+    n_outputs: int,
+    *,
+    gain: float = HEAD_GAIN,
+    linear: LinearFactory = nn.Linear,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """One linear layer, orthogonal with `gain`, bias zero; a noisy one is initialised as its paper says."""
+    return initialise_(linear(in_features, n_outputs), gain=gain, generator=generator)
+
+
+class Dueling(nn.Module):
+    """Q(s, a) = V(s) + A(s, a) - mean_b A(s, b) (Wang et al. 2016, eq. 9), for each of `atoms` logits.
+
+    `value` maps features to [B, atoms], `advantage` to [B, n_actions * atoms]; either may be a linear layer
+    or a whole stream, trunk included. Returns [B, n_actions, atoms], or [B, n_actions] when `atoms` is None.
+    """
+
+    def __init__(
+        self, value: nn.Module, advantage: nn.Module, *, n_actions: int, atoms: int | None = None
+    ) -> None:
+        super().__init__()
+        self.value = value
+        self.advantage = advantage
+        self.n_actions = n_actions
+        self.atoms = atoms
+
+    def forward(self, features: Tensor) -> Tensor:
+        shape = (self.n_actions, self.atoms or 1)
+        advantage = self.advantage(features).unflatten(-1, shape)
+        value = self.value(features).unsqueeze(-2)
+        q = value + advantage - advantage.mean(dim=-2, keepdim=True)
+        return q if self.atoms else q.squeeze(-1)
