@@ -32,8 +32,8 @@ def matrix_shape(shape: Sequence[int], conv_view: ConvView = "out_in") -> tuple[
     """The shape in which a parameter is preconditioned: at most two dimensions.
 
     "out_in" reads a convolution [out, in, kh, kw] as [out, in*kh*kw], what it multiplies patches with.
-    "published" is the view of kron_torch 0.3.3, [out*in*kh, kw]: it takes whichever of the two has the smaller
-    difference of its sizes, but compares *signed* differences, and last - prod(front) is never the larger.
+    "published" is the view of kron_torch 0.3.3, [out*in*kh, kw]: it wants the one whose two sizes differ
+    less, but compares *signed* differences, and last - prod(front) is never the larger.
     """
     if len(shape) <= 2:
         return tuple(shape)
