@@ -14,7 +14,7 @@ K = 12
 
 
 def kron(net, lr=1e-2, **options):
-    # At 0.4 the third, sixth, … step moves the factors: K is not a multiple, so a lost counter is seen.
+    # At 0.15 every seventh step moves the factors: K is not a multiple of it, so a lost counter is seen.
     return Kron(net.parameters(), lr, **{"update_probability": 0.15, "seed": 14, **options})
 
 
