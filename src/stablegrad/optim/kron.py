@@ -187,7 +187,7 @@ def _advance(group: dict[str, Any], index: int) -> _Moment:
     seed = step_seed(group["seed"], index, group["step"])
     group["step"] += 1
     group["since_update"] += 1
-    update = group["since_update"] * probability >= 1
+    update = probability > 0 and group["since_update"] >= 1 / probability
     if update:
         group["since_update"] = 0
     return _Moment(update, update and (seed >> 32) < _BALANCE_PROBABILITY * 2**32, seed & 0xFFFFFFFF)
