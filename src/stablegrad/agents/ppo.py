@@ -145,7 +145,7 @@ class PPO(Agent):
 
     @property
     def boundary(self) -> bool:
-        return self._rollout.empty
+        return self._rollout.filled == 0
 
     def act(self, obs: np.ndarray) -> np.ndarray:
         self._obs = self._tensor(obs, update=True)
@@ -183,7 +183,7 @@ class PPO(Agent):
             log_probs=self._log_probs,
             values=self._values,
             rewards=rewards,
-            discounts=self.config.gamma * ~ended_for_good,
+            discounts=self.config.gamma * (~ended_for_good).astype(np.float32),
             cut=step.ended | ended_for_good,
             final_values=self._final_values(step),
         )
@@ -202,7 +202,7 @@ class PPO(Agent):
     def batches(self) -> Iterator[Batch]:
         if not self._rollout.full:
             return
-        data = self._rollout.data()
+        data = self._rollout
         with torch.no_grad():
             _, last, _ = self.network(self._tensor(self._next_obs, update=False))
         # Within a rollout the network stands still: the value of the state after step t is the one seen at t + 1.
@@ -211,13 +211,17 @@ class PPO(Agent):
         advantages = returns.gae(
             data["rewards"], data["discounts"], data["values"], successors, self.config.gae_lambda, cut=data["cut"]
         )
-        flat = {name: data[name] for name in ("obs", "actions", "log_probs", "values")}
-        flat |= {"advantages": advantages, "returns": advantages + data["values"]}
         self._stopped = False
-        for _ in range(self.config.update_epochs):
-            for batch in self._rollout.minibatches(flat, self.config.num_minibatches, self._shuffle):
-                if not self._stopped:
-                    yield batch
+        for batch in data.minibatches(
+            count=self.config.num_minibatches,
+            epochs=self.config.update_epochs,
+            generator=self._shuffle,
+            advantages=advantages,
+            returns=advantages + data["values"],
+        ):
+            if self._stopped:
+                break
+            yield batch
         self._rollout.clear()
 
     def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:

@@ -88,7 +88,7 @@ class PQN(Agent):
 
     @property
     def boundary(self) -> bool:
-        return self._rollout.empty
+        return self._rollout.filled == 0
 
     @property
     def epsilon(self) -> float:
@@ -120,7 +120,7 @@ class PQN(Agent):
             actions=self._actions,
             values=self._values,
             rewards=self.setup.learning_reward(step.reward),
-            discounts=self.config.gamma * ~ended_for_good,
+            discounts=self.config.gamma * (~ended_for_good).astype(np.float32),
             cut=step.ended | ended_for_good,
             final_values=self._final_values(step),
         )
@@ -139,7 +139,7 @@ class PQN(Agent):
     def batches(self) -> Iterator[Batch]:
         if not self._rollout.full:
             return
-        data = self._rollout.data()
+        data = self._rollout
         with torch.no_grad():
             last = self.network(torch.as_tensor(self._next_obs, device=self.setup.device)).amax(-1)
         # Within a rollout the network stands still: the value of the state after step t is the one seen at t + 1.
@@ -148,9 +148,12 @@ class PQN(Agent):
         targets = returns.lambda_returns(
             data["rewards"], data["discounts"], successors, self.config.q_lambda, cut=data["cut"]
         )
-        flat = {"obs": data["obs"], "actions": data["actions"], "targets": targets}
-        for _ in range(self.config.update_epochs):
-            yield from self._rollout.minibatches(flat, self.config.num_minibatches, self._shuffle)
+        yield from data.minibatches(
+            count=self.config.num_minibatches,
+            epochs=self.config.update_epochs,
+            generator=self._shuffle,
+            targets=targets,
+        )
         self._rollout.clear()
 
     def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from stablegrad.sweeps.pool import progress_of
+from stablegrad.sweeps.progress import progress_of
 
 _LINE_SECONDS = 30.0
 
