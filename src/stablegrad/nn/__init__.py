@@ -8,13 +8,15 @@ from stablegrad.nn.spec import NetworkSpec
 if TYPE_CHECKING:
     from stablegrad.nn.build import Network, Torso, build_encoder, build_network, build_torso, build_trunk
     from stablegrad.nn.heads import Dueling, linear_head
-    from stablegrad.nn.layers import SpectralLinear, advance_power_iteration_, initialise_
+    from stablegrad.nn.init import initialise_
+    from stablegrad.nn.layers import SpectralLinear, advance_power_iteration_
     from stablegrad.nn.noisy import NoisyLinear, apply_noise_, draw_noise, zero_noise
 
 _HOMES = {
     "build": ("Network", "Torso", "build_encoder", "build_network", "build_torso", "build_trunk"),
     "heads": ("Dueling", "linear_head"),
-    "layers": ("SpectralLinear", "advance_power_iteration_", "initialise_"),
+    "init": ("initialise_",),
+    "layers": ("SpectralLinear", "advance_power_iteration_"),
     "noisy": ("NoisyLinear", "apply_noise_", "draw_noise", "zero_noise"),
 }
 

@@ -1,7 +1,5 @@
 """From a spec and an observation space to a network: encoder -> trunk (512 features) -> one linear head."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,8 @@ from torch import Tensor, nn
 from stablegrad.errors import UserError
 from stablegrad.nn.encoders import NatureCNN
 from stablegrad.nn.heads import linear_head
-from stablegrad.nn.layers import LinearFactory, SpectralLinear, initialise_
+from stablegrad.nn.init import drawing_from, initialise_
+from stablegrad.nn.layers import LinearFactory, SpectralLinear
 from stablegrad.nn.spec import AUTO, ENCODERS, FEATURES, TRUNKS, NetworkSpec
 
 
@@ -85,9 +84,7 @@ def build_network(
     if n_outputs < 1:
         raise UserError(f"a network needs at least one output, not {n_outputs}")
     torso = build_torso(spec, observation_space, generator=generator)
-    with _drawing_from(generator):
-        head = linear_head(FEATURES, n_outputs, generator=generator)
-    return Network(torso.encoder, torso.trunk, head)
+    return Network(torso.encoder, torso.trunk, linear_head(FEATURES, n_outputs, generator=generator))
 
 
 def build_torso(
@@ -113,7 +110,7 @@ def build_encoder(
             f"observations of shape {list(shape)} have no convolutional encoder:"
             " leave use_impoola and cnn_size out, or name a cnn_type"
         )
-    with _drawing_from(generator):
+    with drawing_from(generator):
         net = ENCODERS[cnn_type](shape, spec=spec)
     if cnn_type in ENCODERS:
         initialise_(net, generator=generator)
@@ -133,7 +130,7 @@ def build_trunk(
         if linear is not nn.Linear:
             raise UserError("use_spectral_norm divides plain weights: it cannot be used with a noisy trunk")
         linear = SpectralLinear
-    with _drawing_from(generator):
+    with drawing_from(generator):
         trunk = TRUNKS[spec.mlp_type](in_features, FEATURES, spec=spec, linear=linear)
     if spec.mlp_type in TRUNKS:
         initialise_(trunk, generator=generator)
@@ -176,15 +173,3 @@ def _width_of(module: nn.Module, shape: tuple[int, ...], what: str) -> int:
         given = ", ".join(str(size) for size in ("B", *shape))
         raise UserError(f"{what} must map [{given}] to [B, D], but gives {list(output.shape)} for one input")
     return output.shape[1]
-
-
-@contextmanager
-def _drawing_from(generator: torch.Generator | None) -> Iterator[None]:
-    """Constructors draw from torch's global generator: seed it from `generator`, then put it back."""
-    if generator is None:
-        yield
-        return
-    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from stablegrad.nn.layers import LinearFactory, initialise_
+from stablegrad.nn.init import drawing_from, initialise_
+from stablegrad.nn.layers import LinearFactory
 
 HEAD_GAIN = 0.01
 """Orthogonal gain of a head: outputs start near zero (published for Q values and policies)."""
@@ -18,7 +19,9 @@ def linear_head(
     generator: torch.Generator | None = None,
 ) -> nn.Module:
     """One linear layer, orthogonal with `gain`, bias zero; a noisy one is initialised as its paper says."""
-    return initialise_(linear(in_features, n_outputs), gain=gain, generator=generator)
+    with drawing_from(generator):
+        head = linear(in_features, n_outputs)
+    return initialise_(head, gain=gain, generator=generator)
 
 
 class Dueling(nn.Module):

@@ -1,9 +1,8 @@
-"""The parts that encoders and trunks are made of, and how they are initialised.
+"""The parts that encoders and trunks are made of.
 
 Every activation is a module of its own place, never shared, so that taps can tell the places apart.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -11,16 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stablegrad.nn.noisy import NoisyLinear
 from stablegrad.nn.spec import NetworkSpec
 
 LinearFactory = Callable[[int, int], nn.Module]
 """`linear(in_features, out_features)` makes a linear layer: `nn.Linear`, `NoisyLinear`, `SpectralLinear`."""
-
-GAIN = math.sqrt(2)
-"""Orthogonal gain of every layer before the head, whatever the activation (published)."""
-
-_POWER_ITERATIONS_AT_INIT = 15
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -97,26 +90,3 @@ def advance_power_iteration_(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, SpectralLinear):
             layer.u.copy_(layer.iterate()[0])
-
-
-def initialise_(
-    module: nn.Module, *, gain: float = GAIN, generator: torch.Generator | None = None
-) -> nn.Module:
-    """Orthogonal weights and zero biases in every linear and convolutional layer of `module`, in place.
-
-    A convolution's weight is orthogonal as the matrix [out, in * kh * kw]. Norms keep their 1 and 0. Noisy
-    layers draw what their paper says. Only `generator` is drawn from (None: torch's global one). Returns
-    `module`.
-    """
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.orthogonal_(layer.weight, gain, generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        if isinstance(layer, SpectralLinear):
-            layer.u.copy_(functional.normalize(torch.randn(layer.out_features, generator=generator), dim=0))
-            for _ in range(_POWER_ITERATIONS_AT_INIT):
-                advance_power_iteration_(layer)
-        elif isinstance(layer, NoisyLinear):
-            layer.reset_parameters(generator)
-    return module

@@ -13,12 +13,16 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Group = Literal["encoder", "trunk", "head", "other"]
+
+Place = Literal["inputs", "outputs"]
+"""Before or behind a unit's activation function."""
 
 Reduce = Callable[[Tensor], Tensor]
 
@@ -52,7 +56,7 @@ class Units(NamedTuple):
 
 
 def layers(module: nn.Module) -> dict[str, str]:
-    """Layer name -> name of its weight parameter, in the order of registration (in ours, of the forward pass).
+    """Layer name -> name of its weight parameter, in order of registration (in ours, of the forward).
 
     A layer's weight is its first parameter of two or more dimensions; norms and embeddings are no layers, and
     a weight that several layers share is named once. A parametrised weight is named by its original.
@@ -96,24 +100,23 @@ def record_units(module: nn.Module, batch: Any, *, reduce: Reduce | None = None)
 
 
 def record_gradients(
-    module: nn.Module, loss_fn: Callable[[], Tensor], *, reduce: Reduce | None = None
+    module: nn.Module, loss_fn: Callable[[], Tensor], *, reduce: Reduce | None = None, at: Place = "outputs"
 ) -> dict[str, Tensor]:
     """Layer name -> gradient of the loss with respect to its units' outputs, shaped as they are.
 
-    `loss_fn()` runs `module`, by itself or through `torch.func.functional_call`, and returns a scalar. Layers
-    that the loss does not depend on are left out; no parameter's `.grad` is written.
+    At "inputs" it is that with respect to the units before their activation function, which is 0 for a dead
+    ReLU. `loss_fn()` runs `module`, by itself or through `torch.func.functional_call`, and returns a scalar.
+    Layers that the loss does not depend on are left out; no parameter's `.grad` is written.
     """
-    with torch.enable_grad(), _recording(module, lambda outputs: outputs) as recorder:
+    # An edge of the graph stays where it was taken when a later function works in place on its tensor.
+    with torch.enable_grad(), _recording(module, _edge, at=at) as recorder:
         loss = loss_fn()
     calls = [
-        (layer, outputs)
-        for layer, (_, kept) in recorder.units.items()
-        for outputs in kept
-        if outputs.requires_grad
+        (layer, edge) for layer, (_, kept) in recorder.units.items() for edge in kept if edge is not None
     ]
     gradients: dict[str, list[Tensor]] = {}
     if calls:
-        found = torch.autograd.grad(loss, [outputs for _, outputs in calls], allow_unused=True)
+        found = torch.autograd.grad(loss, [edge for _, edge in calls], allow_unused=True)
         for (layer, _), gradient in zip(calls, found, strict=True):
             if gradient is not None:
                 gradients.setdefault(layer, []).append(gradient if reduce is None else reduce(gradient))
@@ -130,10 +133,11 @@ class _Call(NamedTuple):
 class _Recorder(TorchFunctionMode):
     """Follows the output of each layer's call through torch's functions to the first activation function."""
 
-    def __init__(self, keep: Reduce) -> None:
+    def __init__(self, keep: Callable[[Tensor], Any], *, at: Place) -> None:
         super().__init__()
-        self.units: dict[str, tuple[str, list[Tensor]]] = {}
+        self.units: dict[str, tuple[str, list[Any]]] = {}
         self._keep = keep
+        self._at = at
         self._calls = 0
         self._recorded: set[_Call] = set()
         # Weakly: following a tensor must not keep it alive.
@@ -149,14 +153,17 @@ class _Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         origins = [self._origins.get(tensor) for tensor in _tensors((args, *kwargs.values()))]
-        outputs = func(*args, **kwargs)
         waiting = frozenset(call for found in origins if found for call in found) - self._recorded
         function = getattr(func, "__name__", "").removesuffix("_")
-        if function in ACTIVATION_FUNCTIONS:
+        activates = function in ACTIVATION_FUNCTIONS
+        if activates and waiting and self._at == "inputs":
+            before = self._keep(next(_tensors((args, *kwargs.values()))))
+        outputs = func(*args, **kwargs)
+        if activates:
             if waiting:
                 self._recorded |= waiting
                 _, kept = self.units.setdefault(max(waiting).layer, (function, []))
-                kept.append(self._keep(outputs))
+                kept.append(before if self._at == "inputs" else self._keep(outputs))
             waiting = frozenset()
         if waiting or any(origins):
             self._mark(outputs, waiting)
@@ -168,9 +175,11 @@ class _Recorder(TorchFunctionMode):
 
 
 @contextmanager
-def _recording(module: nn.Module, keep: Reduce) -> Iterator[_Recorder]:
+def _recording(
+    module: nn.Module, keep: Callable[[Tensor], Any], *, at: Place = "outputs"
+) -> Iterator[_Recorder]:
     """Record within, in evaluation mode; hooks, modes and flags are as before on leaving, by whatever way."""
-    recorder = _Recorder(keep)
+    recorder = _Recorder(keep, at=at)
     flags = [(part, part.training) for part in module.modules()]
     handles = []
     try:
@@ -204,6 +213,10 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, list | tuple):
             yield from _tensors(value)
+
+
+def _edge(tensor: Tensor) -> GradientEdge | None:
+    return get_gradient_edge(tensor) if tensor.requires_grad else None
 
 
 def _kept(outputs: Tensor, reduce: Reduce | None) -> Tensor:
