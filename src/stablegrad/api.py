@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -192,7 +192,7 @@ def _run(folder: RunFolder, config: RunConfig, observers: Iterable[Observer]) ->
 
 
 @contextlib.contextmanager
-def _torch_settings(config: RunConfig) -> Iterable[None]:
+def _torch_settings(config: RunConfig) -> Iterator[None]:
     """Threads and matmul precision are process-wide in torch: set for the run, put back behind it."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(config.run.threads or available_cores())

@@ -4,9 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from stablegrad.errors import UserError, nearest
-
-DONE, FAILED, BAD_USAGE, STOPPED = 0, 1, 2, 75
+from stablegrad.errors import BAD_USAGE, DONE, FAILED, UserError, nearest
 
 COMMANDS = {
     "pqn": ("train:pqn", "train PQN"),

@@ -20,3 +20,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     found = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
     return f" (did you mean '{by_lower[found[0]]}'?)" if found else ""
+
+
+DONE, FAILED, BAD_USAGE, STOPPED = 0, 1, 2, 75
+"""Exit codes: 75 means stopped on request, to be resumed."""

@@ -32,8 +32,8 @@ def describe(annotation: Any) -> str:
         return "|".join(describe(part) for part in get_args(annotation))
     if origin is tuple:
         return f"{describe(get_args(annotation)[0])},…"
-    names = {type(None): "none", str: "text", bool: "true|false"}
-    return names.get(annotation) or getattr(annotation, "__name__", str(annotation))
+    names: dict[Any, str] = {type(None): "none", str: "text", bool: "true|false"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def coerce(value: Any, annotation: Any) -> Any:
@@ -56,9 +56,8 @@ def coerce(value: Any, annotation: Any) -> Any:
 
 
 def _coerce_union(value: Any, options: tuple[Any, ...]) -> Any:
-    if value is None or (isinstance(value, str) and value.lower() == "none"):
-        if type(None) in options:
-            return None
+    if (value is None or (isinstance(value, str) and value.lower() == "none")) and type(None) in options:
+        return None
     # Text last: every word is valid text, so numbers and choices get their turn first.
     ordered = sorted((option for option in options if option is not type(None)), key=lambda o: o is str)
     reasons = []

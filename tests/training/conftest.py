@@ -26,6 +26,7 @@ def run(tmp_path):
     def train(algo: str, settings: dict[str, Any], *, stops: tuple[int, ...] = (), name: str = "run", **options: Any):
         config = RunConfig.resolve(algo, {**SMALL, **settings})
         folder = RunFolder.create(tmp_path / name, config)
+        train.made.append(folder.path)
         for stop in (*(StopAfter(polls) for polls in stops), never()):
             training = Training(config, folder, **options)
             try:
@@ -35,4 +36,5 @@ def run(tmp_path):
                 training.close()
         return folder
 
+    train.made = []
     return train

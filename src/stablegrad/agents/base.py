@@ -40,7 +40,9 @@ class AgentSetup:
 
     def seeds(self, count: int) -> list[int]:
         """Independent seeds for the generators that an agent owns."""
-        return [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(count, np.uint64) >> np.uint64(1)]
+        return [
+            int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(count, np.uint64) >> np.uint64(1)
+        ]
 
     def learning_reward(self, reward: np.ndarray) -> np.ndarray:
         """The reward that targets are made of: its sign where the protocol clips, else as it came."""
@@ -77,7 +79,9 @@ class Agent(ABC):
     groups: dict[str, nn.Module]
     """The trained modules: one optimizer each. The first is the one that probes look at."""
 
-    def __init__(self, config: Any, setup: AgentSetup) -> None: ...
+    @abstractmethod
+    def __init__(self, config: Any, setup: AgentSetup) -> None:
+        """Build networks, storage and generators; draw only from `setup.seeds`."""
 
     @classmethod
     def check(cls, **sections: Any) -> list[str]:
@@ -137,7 +141,9 @@ class Agent(ABC):
 def positive(config: Any, *names: str) -> list[str]:
     """A sentence for each of the settings that is below 1."""
     values = {name: getattr(config, name) for name in names}
-    return [f"--{name} {value}: must be at least 1" for name, value in values.items() if value is not None and value < 1]
+    return [
+        f"--{name} {value}: must be at least 1" for name, value in values.items() if value is not None and value < 1
+    ]
 
 
 def fractions(config: Any, *names: str) -> list[str]:

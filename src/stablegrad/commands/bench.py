@@ -13,9 +13,8 @@ from rich.table import Table
 
 from stablegrad import api
 from stablegrad.agents import AGENTS
-from stablegrad.cli import DONE
 from stablegrad.commands.parsing import Parser, add_settings
-from stablegrad.errors import UserError
+from stablegrad.errors import DONE, UserError
 from stablegrad.runs.config import RunConfig, known_fields, section_types
 from stablegrad.runs.folder import describe_machine
 
@@ -54,7 +53,13 @@ def main(argv: list[str]) -> int:
     results = [_summary(cell, runs) for cell, runs in zip(cells, measured, strict=True)]
     Console().print(_table(algo, results, repeats))
     if file is not None:
-        record = {"algo": algo, "settings": arguments, "repeats": repeats, "results": results, "machine": describe_machine()}
+        record = {
+            "algo": algo,
+            "settings": arguments,
+            "repeats": repeats,
+            "results": results,
+            "machine": describe_machine(),
+        }
         Path(file).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return DONE
 

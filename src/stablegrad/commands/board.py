@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -67,7 +68,7 @@ class Board:
                 )
 
 
-def _fields(row: Mapping[str, float]) -> dict[str, str]:
+def _fields(row: Mapping[str, float]) -> dict[str, Any]:
     value, speed = row.get("train/episode_return"), row.get("time/steps_per_second")
     return {
         "value": "-" if value is None else f"{value:.2f}",

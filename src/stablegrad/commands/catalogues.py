@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-from stablegrad.cli import DONE
 from stablegrad.commands.parsing import Parser
-from stablegrad.errors import UserError, nearest
+from stablegrad.errors import DONE, UserError, nearest
 
 
 def list_names(argv: list[str]) -> int:
@@ -41,7 +40,11 @@ def _published_flags() -> str:
     from stablegrad.runs.config import known_fields
 
     return published.markdown(
-        {algo: {*known_fields(algo), *getattr(AGENTS[algo], "aliases", {})} for algo in published.FLAGS if algo in AGENTS}
+        {
+            algo: {*known_fields(algo), *getattr(AGENTS[algo], "aliases", {})}
+            for algo in published.FLAGS
+            if algo in AGENTS
+        }
     )
 
 

@@ -8,10 +8,9 @@ from rich.table import Table
 
 from stablegrad import demo
 from stablegrad.api import available_cores
-from stablegrad.cli import DONE, FAILED, STOPPED
 from stablegrad.commands.board import Board
 from stablegrad.commands.parsing import Parser
-from stablegrad.errors import UserError
+from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.reports.report import write_report
 from stablegrad.runs.folder import RunFolder
 from stablegrad.sweeps.pool import LocalPool
@@ -62,7 +61,7 @@ def main(argv: list[str]) -> int:
         title="Depth collapse on MinAtar Breakout",
         command="stablegrad demo",
     )
-    console.print(f"\n{time.monotonic() - started:.0f} s. Page: {page}   pictures: {page.parent / 'figures'}")
+    console.print(f"\n{time.monotonic() - started:.0f} s. Page: {page}   pictures: {page.with_name("report_files")}")
     return DONE
 
 
@@ -98,5 +97,7 @@ def _table(outcomes: list[demo.Outcome]) -> Table:
             f"{result.last_layer:.1e}",
             f"{result.minutes:.1f}",
         )
-    table.caption = f"score: mean of the last {demo.LAST_GAMES} training games; gradients: mean L2 norms before clipping"
+    table.caption = (
+        f"score: mean of the last {demo.LAST_GAMES} training games; gradients: mean L2 norms before clipping"
+    )
     return table

@@ -4,9 +4,8 @@ import json
 import sys
 
 from stablegrad import api
-from stablegrad.cli import DONE
 from stablegrad.commands.parsing import Parser
-from stablegrad.errors import UserError
+from stablegrad.errors import DONE, UserError
 from stablegrad.tables.scores import normaliser
 
 

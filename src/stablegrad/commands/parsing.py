@@ -63,7 +63,9 @@ def add_settings(parser: Parser, title: str, section: type, defaults: dict[str, 
         default = defaults.get(field.name, field.default)
         text = f"{field.metadata.get('help', '')} [{_show(default)}]".replace("%", "%%").strip()
         if hints[field.name] is bool:
-            group.add_argument(f"--{field.name}", nargs="?", const=True, default=_UNSET, metavar="true|false", help=text)
+            group.add_argument(
+                f"--{field.name}", nargs="?", const=True, default=_UNSET, metavar="true|false", help=text
+            )
             group.add_argument(f"--no_{field.name}", dest=field.name, action="store_false", default=_UNSET,
                                help=argparse.SUPPRESS)  # fmt: skip
         else:

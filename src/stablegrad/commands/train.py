@@ -8,10 +8,9 @@ from typing import Any
 
 from stablegrad import api
 from stablegrad.agents import AGENTS
-from stablegrad.cli import DONE, FAILED, STOPPED
 from stablegrad.commands.parsing import Parser, add_settings
 from stablegrad.commands.progress import ProgressBar
-from stablegrad.errors import UserError
+from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.reports.report import write_report
 from stablegrad.runs.config import RunConfig, section_types
 from stablegrad.runs.folder import RunLocked
@@ -163,7 +162,7 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
     if run.status["state"] == "stopped":
         print(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
         return STOPPED
-    write_report([run.path], run.folder.report)
+    write_report(run.path, run.folder.report, files=False)
     print(_summary(run))
     return DONE
 

@@ -4,6 +4,7 @@ Each mirror works in its own thread behind a bounded queue: training only ever p
 it (counted, and said once at the end) when the queue is full. `upload` mirrors a finished run later.
 """
 
+import functools
 import logging
 import queue
 import threading
@@ -164,8 +165,8 @@ def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
 
 def trackers(names: Sequence[str], path: Path, config: Mapping[str, Any]) -> list[Mirror]:
     """The mirrors that a config asks for. UserError for an unknown tracker."""
-    factories = [(name, TRACKERS[name]) for name in names]
-    return [Mirror(name, lambda factory=factory: factory(path, config)) for name, factory in factories]
+    factories: list[tuple[str, SinkFactory]] = [(name, TRACKERS[name]) for name in names]
+    return [Mirror(name, functools.partial(factory, path, config)) for name, factory in factories]
 
 
 def upload(path: Path, name: str) -> int:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
+from stablegrad import settings
 from stablegrad.agents import AGENTS
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError, nearest
 from stablegrad.nn.spec import NetworkSpec
 from stablegrad.optim.info import OPTIMIZERS, info
-from stablegrad import settings
-from stablegrad.settings import setting
 from stablegrad.runs.published import dropped_flag
+from stablegrad.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,9 @@ class RunConfig:
         problems = [_unknown(algo, name, known) for name in values if name not in known]
         given = {**_applicable(kind.defaults, values), **values}
         built = {
-            name: settings.build(section, given, problems) for name, section in sections.items() if section is not EnvSpec
+            name: settings.build(section, given, problems)
+            for name, section in sections.items()
+            if section is not EnvSpec
         }
         if "env" in sections:
             try:

@@ -17,7 +17,9 @@ class Dropped(NamedTuple):
 
 _ALL = "pqn ppo dqn rainbow"
 
-_SHARED = "seed env_id total_timesteps learning_rate num_envs gamma optimizer cnn_type mlp_type mlp_width mlp_depth use_ln"
+_SHARED = (
+    "seed env_id total_timesteps learning_rate num_envs gamma optimizer cnn_type mlp_type mlp_width mlp_depth use_ln"
+)
 _ON_POLICY = (
     "exp_name torch_deterministic cuda num_logs num_img_logs wandb_project_id anneal_lr num_steps num_minibatches"
     " update_epochs max_grad_norm cnn_size activation_fn batch_size minibatch_size num_iterations measure_burnin"
@@ -29,9 +31,7 @@ _OFF_POLICY = (
     " learning_starts train_frequency"
 )
 FLAGS: dict[str, tuple[str, ...]] = {
-    "pqn": tuple(
-        f"{_SHARED} {_ON_POLICY} start_e end_e exploration_fraction q_lambda use_spectral_norm".split()
-    ),
+    "pqn": tuple(f"{_SHARED} {_ON_POLICY} start_e end_e exploration_fraction q_lambda use_spectral_norm".split()),
     "ppo": tuple(
         f"{_SHARED} {_ON_POLICY} gae_lambda norm_adv clip_coef clip_vloss ent_coef vf_coef target_kl shared_trunk".split()
     ),
@@ -40,8 +40,17 @@ FLAGS: dict[str, tuple[str, ...]] = {
         f"{_SHARED} {_OFF_POLICY} n_step prioritized_replay_alpha prioritized_replay_beta prioritized_replay_eps"
         " n_atoms v_min v_max".split()
     ),
-    "cifar": tuple(
-        "mlp_type mlp_depth mlp_width optimizer dataset non_stationary batch_size epochs lr use_ln".split()
+    "cifar": (
+        "mlp_type",
+        "mlp_depth",
+        "mlp_width",
+        "optimizer",
+        "dataset",
+        "non_stationary",
+        "batch_size",
+        "epochs",
+        "lr",
+        "use_ln",
     ),
 }
 """Every flag of each published script."""

@@ -132,7 +132,7 @@ class Learner:
     def _name_the_first(self, loss: Tensor) -> str:
         """Which layer's gradient is the first, going backwards from the loss, that is not finite."""
         if not bool(torch.isfinite(loss)):
-            what = f"the loss is {float(loss)}"
+            what = f"the loss is {float(loss.detach())}"
         else:
             what = "the loss is finite"
         for group, params in self.params.items():

@@ -43,7 +43,9 @@ class Means:
 
     def take(self) -> dict[str, float | list[float]]:
         """The means since the last call: a float for a scalar, a list for a vector."""
-        means = {name: (total / self.counts[name]).tolist() for name, total in self.sums.items()}
+        means: dict[str, float | list[float]] = {
+            name: (total / self.counts[name]).tolist() for name, total in self.sums.items()
+        }
         self.sums, self.counts = {}, {}
         return means
 
@@ -86,7 +88,9 @@ class Recorder:
 
     def update(self, report: UpdateReport, *, layers: bool) -> None:
         """One update of the learner; `layers` adds the gradient norms of every layer."""
-        self._means.add({"losses/loss": report.output.loss, **report.output.metrics, "gradients/raw/total": report.total})
+        self._means.add(
+            {"losses/loss": report.output.loss, **report.output.metrics, "gradients/raw/total": report.total}
+        )
         if layers:
             self._means.add({f"gradients/{point}": norms for point, norms in report.norms.items()})
 

@@ -1,0 +1,84 @@
+"""A user's mistake: exit code 2, one message that starts with `error:`, no traceback, and nothing was started."""
+
+import pytest
+
+from stablegrad.cli import COMMANDS, main
+
+MISTAKES = [
+    ("", "usage"),
+    ("pnq", "did you mean 'pqn'?"),
+    ("pqn --env_id Brekout-v5", "Breakout"),
+    ("pqn --env_id MinAtar/Brekout", "Breakout"),
+    ("pqn --env_id CartPole-v9", "CartPole"),
+    ("pqn --optimizer krn", "did you mean 'kron'?"),
+    ("pqn --mlp_type multiskip", "multiskip_residual"),
+    ("pqn --mlp_width huge", "known: small"),
+    ("pqn --mlp_depth -3", "mlp_depth"),
+    ("pqn --activation_fn rellu", "relu"),
+    ("pqn --total_timesteps many", "whole number"),
+    ("pqn --total_timesteps 0", "at least 1"),
+    ("pqn --num_minibatches 7", "cannot be cut"),
+    ("pqn --gama 0.9", "did you mean 'gamma'?"),
+    ("pqn --gamma", "expected one argument"),
+    ("pqn stray", "unexpected argument 'stray'"),
+    ("pqn --use_ln perhaps", "true or false"),
+    ("pqn --device cuda", "CUDA"),
+    ("pqn --device quantum", "--device quantum"),
+    ("pqn --env_id CartPole-v1 --noop_max 30", "noop_max"),
+    ("pqn --env_id Pendulum-v1", "discrete"),
+    ("pqn --config missing.toml", "No such file"),
+    ("pqn --cuda", "--device cuda"),
+    ("pqn --compile", "published"),
+    ("pqn --conv_view published", "belongs to kron"),
+    ("pqn --track tensorbord", "tensorboard"),
+    ("ppo --target_kl -1", "must be positive"),
+    ("train", "path/to/file.py:Name"),
+    ("train nothing.py:Agent", "no such file"),
+    ("resume nowhere", "is not a run"),
+    ("eval nowhere", "is not a run"),
+    ("eval . --episodes 0", "at least 1"),
+    ("explain ranks/sranc", "ranks/srank"),
+    ("list optimisers", "did you mean 'optimizers'?"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), MISTAKES, ids=[line or "nothing" for line, _ in MISTAKES])
+def test_a_mistake_is_one_clear_error(line, expected, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    if line:
+        assert captured.err.startswith("error: ")
+        assert expected in captured.err
+    assert "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_mistakes_are_reported_together(capsys):
+    assert main(["pqn", "--optimizer=krn", "--gamma=3", "--mlp-type=x"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("error:") == 1
+    for part in ("krn", "--gamma", "mlp_type"):
+        assert part in error
+
+
+def test_traceback_is_shown_on_request():
+    with pytest.raises(Exception, match="krn"):
+        main(["pqn", "--optimizer", "krn", "--traceback"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"usage: stablegrad {command}" in text
+    assert "example" in text
+
+
+def test_underscores_and_hyphens_are_the_same(capsys):
+    main(["pqn", "--total-timesteps", "x"])
+    first = capsys.readouterr().err
+    main(["pqn", "--total_timesteps", "x"])
+    assert capsys.readouterr().err == first

@@ -1,0 +1,205 @@
+"""What goes wrong: NaN, a full disk, two processes on one folder, signals, kill -9."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import PQN, SMALL, assert_identical, final_state, tensors_of
+
+from stablegrad.agents.pqn import PQN as PQNAgent
+from stablegrad.cli import main
+from stablegrad.errors import UserError
+from stablegrad.runs import checkpoint
+from stablegrad.runs.config import RunConfig
+from stablegrad.runs.folder import RunFolder, RunLocked
+from stablegrad.training.loop import RunFailed, Training
+
+CARTPOLE = {"env_id": "CartPole-v1", **PQN, "total_timesteps": 384}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_layer(run, monkeypatch, value):
+    original = PQNAgent.loss
+    updates = iter(range(1, 10**6))
+    before_fifth = {}
+
+    def loss(self, params, batch, generator):
+        output = original(self, params, batch, generator)
+        if next(updates) != 5:
+            return output
+        before_fifth.update({name: p.detach().clone() for name, p in params["q"].items()})
+        return output._replace(loss=output.loss + value * params["q"]["head.weight"].sum())
+
+    monkeypatch.setattr(PQNAgent, "loss", loss)
+    with pytest.raises(RunFailed, match=r"update 5: .*q\.head\.weight"):
+        run("pqn", CARTPOLE, name="run")
+    folder = RunFolder.open(next(Path(p) for p in run.made if p.name == "run"))
+    assert folder.status["state"] == "failed"
+    assert "head.weight" in folder.status["reason"]
+    failure = checkpoint.load(checkpoint.paths(folder.path / "failure")[0])
+    assert failure["batch"]["obs"].shape == (16, 4)
+    for name, parameter in before_fifth.items():  # untouched by the update that failed
+        assert (failure["agent"]["network"][name] == parameter).all()
+
+
+def test_a_full_disk_in_the_middle_keeps_the_checkpoint_before_and_goes_on(run, monkeypatch):
+    original = checkpoint.save_file
+    calls = iter(range(1, 10**6))
+
+    def full_once(*args, **kwargs):
+        if next(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "save_file", full_once)
+    folder = run("pqn", {**CARTPOLE, "checkpoint_every": 128})
+    assert folder.status["state"] == "done"
+    names = [int(path.name.removeprefix("step_")) for path in checkpoint.paths(folder.checkpoints)]
+    assert names == [384, 128 * 3] or names[0] == 384
+    assert 256 not in names
+    assert not list(folder.checkpoints.glob(".step_*"))
+
+
+def test_a_disk_that_stays_full_fails_in_words_and_resumes_later(run, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(RunFailed, match="disk is full.*stablegrad resume"):
+            run("pqn", CARTPOLE, name="full")
+    folder = RunFolder.open(next(p for p in run.made if p.name == "full"))
+    assert folder.status["state"] == "failed"
+    training = Training(folder.config, folder)
+    training.resume()
+    assert training.run(False) == "done"
+    training.close()
+    assert_identical(folder, run("pqn", CARTPOLE, name="whole"))
+
+
+def test_no_room_at_the_start_is_a_usage_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1_000_000})())
+    assert main(["pqn", "--env_id", "CartPole-v1", "--run_dir", str(tmp_path / "run")]) == 2
+    assert "1 MB are free" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_the_second_process_on_a_folder_is_refused_and_a_dead_one_holds_nothing(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig.resolve("pqn", {**SMALL, **CARTPOLE}))
+    holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(folder.path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    try:
+        with pytest.raises(RunLocked, match=f"process {holder.pid}"), folder.lock():
+            pass
+        assert main(["resume", str(folder.path)]) == 1
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    with folder.lock():
+        pass
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from stablegrad.runs.folder import RunFolder
+with RunFolder.open(Path(sys.argv[1])).lock():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_checkpoint_of_another_config_is_refused_with_the_differences(run):
+    folder = run("pqn", CARTPOLE)
+    other = RunConfig.resolve("pqn", {**SMALL, **CARTPOLE, "gamma": 0.5})
+    training = Training(other, folder)
+    try:
+        with pytest.raises(UserError, match=r"--gamma: the checkpoint has 0\.99, the run's config 0\.5"):
+            training.resume()
+    finally:
+        training.close()
+
+
+def _start(folder: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-m", "stablegrad", "resume", str(folder), "--quiet"])
+
+
+def _wait_for_step(folder: RunFolder, step: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(row["step"] >= step for row in folder.rows()):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"no row at step {step} within a minute")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_or_stopped_by_a_signal_and_resumed_is_bit_identical(run, tmp_path, number):
+    settings = {**CARTPOLE, "total_timesteps": 12_800, "checkpoint_every": 640, "optimizer": "kron"}
+    whole = run("pqn", settings, name="whole")
+    folder = RunFolder.create(tmp_path / "killed", RunConfig.resolve("pqn", {**SMALL, **settings}))
+    process = _start(folder.path)
+    _wait_for_step(folder, 1280)
+    process.send_signal(number)
+    code = process.wait(60)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 75)
+    stopped = int(checkpoint.paths(folder.checkpoints)[0].name.removeprefix("step_"))
+    assert 0 < stopped < 12_800
+    if number != signal.SIGKILL:
+        assert folder.status["state"] == "stopped"
+        assert folder.status["step"] == stopped
+    assert _start(folder.path).wait(120) == 0
+    assert_identical(whole, folder)
+    steps = [row["step"] for row in folder.rows()]
+    assert steps == [row["step"] for row in whole.rows()]
+
+
+def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(run):
+    class Broken:
+        calls = 0
+
+        def on_row(self, row):
+            type(self).calls += 1
+            raise RuntimeError("a tracker's server is down")
+
+        def on_progress(self, step, total):
+            pass
+
+        def close(self):
+            pass
+
+    folder = run("pqn", CARTPOLE, observers=[Broken()])
+    assert folder.status["state"] == "done"
+    assert Broken.calls == 1
+
+
+def test_a_fork_starts_from_the_checkpoint_with_the_change(run, tmp_path):
+    from stablegrad import api
+
+    source = run("pqn", CARTPOLE)
+    forked = api.fork(
+        source.path,
+        {"total_timesteps": 512, "learning_rate": 1e-9, "gamma": 0.9},
+        run_dir=tmp_path / "fork",
+    )
+    assert forked.status == {**forked.status, "state": "done", "step": 512}
+    assert forked.config.agent.gamma == 0.9
+    before = tensors_of(final_state(source)["agent"]["network"])
+    after = tensors_of(final_state(forked.folder)["agent"]["network"])
+    for name, value in before.items():  # four updates at a rate of 1e-9 leave the parameters where they were
+        assert (after[name] - value).abs().max() < 1e-6
+    assert [row["step"] for row in forked.metrics][-1] == 512
+
+
+def test_the_folder_of_a_run_is_not_used_twice(run, tmp_path, capsys):
+    folder = run("pqn", CARTPOLE)
+    assert main(["pqn", "--env_id", "CartPole-v1", "--run_dir", str(folder.path)]) == 2
+    assert "stablegrad resume" in capsys.readouterr().err
+    assert os.path.exists(folder.path / "checkpoints")
