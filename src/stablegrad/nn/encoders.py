@@ -100,9 +100,7 @@ def image_shape(shape: Sequence[int], *, encoder: str, smallest: int) -> tuple[i
         )
     channels, height, width = shape
     if shape[2] in (1, 3, 4) and shape[0] == shape[1] > 4:
-        raise UserError(
-            f"an observation has shape {list(shape)}, which looks like [H, W, C]: images come as [C, H, W]"
-        )
+        raise UserError(f"an observation has shape {list(shape)}, which looks like [H, W, C]: images come as [C, H, W]")
     if min(height, width) < smallest:
         fitting = "minatar" if min(height, width) >= MinAtarCNN.SMALLEST else "none"
         raise UserError(

@@ -31,9 +31,7 @@ class Dueling(nn.Module):
     or a whole stream, trunk included. Returns [B, n_actions, atoms], or [B, n_actions] when `atoms` is None.
     """
 
-    def __init__(
-        self, value: nn.Module, advantage: nn.Module, *, n_actions: int, atoms: int | None = None
-    ) -> None:
+    def __init__(self, value: nn.Module, advantage: nn.Module, *, n_actions: int, atoms: int | None = None) -> None:
         super().__init__()
         self.value = value
         self.advantage = advantage

@@ -17,9 +17,7 @@ GAIN = math.sqrt(2)
 _POWER_ITERATIONS = 15
 
 
-def initialise_(
-    module: nn.Module, *, gain: float = GAIN, generator: torch.Generator | None = None
-) -> nn.Module:
+def initialise_(module: nn.Module, *, gain: float = GAIN, generator: torch.Generator | None = None) -> nn.Module:
     """Orthogonal weights and zero biases in every linear and convolutional layer of `module`, in place.
 
     A convolution's weight is orthogonal as the matrix [out, in * kh * kw]. Norms keep their 1 and 0. Noisy

@@ -112,13 +112,9 @@ class NetworkSpec:
     )
     use_ln: bool = field(
         default=True,
-        metadata={
-            "help": "layer normalisation after every convolution and every linear layer before the head"
-        },
+        metadata={"help": "layer normalisation after every convolution and every linear layer before the head"},
     )
-    activation_fn: Activation = field(
-        default="relu", metadata={"help": "activation after every layer before the head"}
-    )
+    activation_fn: Activation = field(default="relu", metadata={"help": "activation after every layer before the head"})
     skip_blocks: int | None = field(
         default=None,
         metadata={"help": "send the global skip to the first k blocks only (multiskip_residual trunk only)"},
@@ -143,9 +139,7 @@ class NetworkSpec:
                 problems.append(f"{name} must be true or false, not {getattr(self, name)!r}")
         if self.activation_fn not in ACTIVATIONS:
             hint = nearest(str(self.activation_fn), ACTIVATIONS)
-            problems.append(
-                f"unknown activation_fn {self.activation_fn!r}{hint}; known: {', '.join(ACTIVATIONS)}"
-            )
+            problems.append(f"unknown activation_fn {self.activation_fn!r}{hint}; known: {', '.join(ACTIVATIONS)}")
         if problems:
             raise UserError(problems)
 
@@ -187,9 +181,7 @@ class NetworkSpec:
             problems.append(f"{unknown}, or '{AUTO}'" if not is_user_file(str(self.cnn_type)) else unknown)
         if self.cnn_type == "none":
             if self.use_impoola:
-                problems.append(
-                    "use_impoola pools what convolutions give: it cannot be used with cnn_type 'none'"
-                )
+                problems.append("use_impoola pools what convolutions give: it cannot be used with cnn_type 'none'")
             if self.cnn_size != "medium":
                 problems.append("cnn_size has no meaning with cnn_type 'none': leave it out")
         return problems
@@ -203,8 +195,7 @@ class NetworkSpec:
             return problems + _size_problems("mlp_depth", self.mlp_depth, DEPTHS, PUBLISHED_DEPTH)
         if self.mlp_type != "default":
             problems.append(
-                f"mlp_depth '{PUBLISHED_DEPTH}' is one layer: it needs mlp_type 'default',"
-                f" not {self.mlp_type!r}"
+                f"mlp_depth '{PUBLISHED_DEPTH}' is one layer: it needs mlp_type 'default', not {self.mlp_type!r}"
             )
         if not problems and self.width != FEATURES:
             problems.append(
@@ -227,9 +218,7 @@ class NetworkSpec:
             if not _is_integer(self.skip_blocks) or self.skip_blocks < 0:
                 problems.append(f"skip_blocks must be a whole number of blocks, not {self.skip_blocks!r}")
             elif not _size_problems("mlp_depth", self.mlp_depth, DEPTHS) and self.skip_blocks > self.blocks:
-                problems.append(
-                    f"skip_blocks is {self.skip_blocks}, but mlp_depth gives the trunk only {self.blocks}"
-                )
+                problems.append(f"skip_blocks is {self.skip_blocks}, but mlp_depth gives the trunk only {self.blocks}")
         number = isinstance(self.skip_scale, int | float) and not isinstance(self.skip_scale, bool)
         if not number or not math.isfinite(self.skip_scale) or self.skip_scale <= 0:
             problems.append(f"skip_scale must be a positive number, not {self.skip_scale!r}")
@@ -254,6 +243,4 @@ def _size_problems(name: str, size: Any, words: dict[str, int], *more: str) -> l
 
 
 def _name_problem(registry: Registry, name: Any) -> str | None:
-    return (
-        registry.problem(name) if isinstance(name, str) else f"{registry.what} must be a name, not {name!r}"
-    )
+    return registry.problem(name) if isinstance(name, str) else f"{registry.what} must be a name, not {name!r}"

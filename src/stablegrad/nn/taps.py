@@ -111,9 +111,7 @@ def record_gradients(
     # An edge of the graph stays where it was taken when a later function works in place on its tensor.
     with torch.enable_grad(), _recording(module, _edge, at=at) as recorder:
         loss = loss_fn()
-    calls = [
-        (layer, edge) for layer, (_, kept) in recorder.units.items() for edge in kept if edge is not None
-    ]
+    calls = [(layer, edge) for layer, (_, kept) in recorder.units.items() for edge in kept if edge is not None]
     gradients: dict[str, list[Tensor]] = {}
     if calls:
         found = torch.autograd.grad(loss, [edge for _, edge in calls], allow_unused=True)
@@ -175,9 +173,7 @@ class _Recorder(TorchFunctionMode):
 
 
 @contextmanager
-def _recording(
-    module: nn.Module, keep: Callable[[Tensor], Any], *, at: Place = "outputs"
-) -> Iterator[_Recorder]:
+def _recording(module: nn.Module, keep: Callable[[Tensor], Any], *, at: Place = "outputs") -> Iterator[_Recorder]:
     """Record within, in evaluation mode; hooks, modes and flags are as before on leaving, by whatever way."""
     recorder = _Recorder(keep, at=at)
     flags = [(part, part.training) for part in module.modules()]

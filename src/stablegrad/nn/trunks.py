@@ -18,15 +18,10 @@ from stablegrad.nn.spec import NetworkSpec
 class PlainTrunk(nn.Sequential):
     """2B + 2 times linear -> [LN] -> a; at the published depth one single such layer."""
 
-    def __init__(
-        self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory) -> None:
         sizes = [in_features, *[spec.width] * (spec.layers - 1), out_features]
         super().__init__(
-            *(
-                stage("linear", linear(before, after), (after,), spec=spec)
-                for before, after in pairwise(sizes)
-            )
+            *(stage("linear", linear(before, after), (after,), spec=spec) for before, after in pairwise(sizes))
         )
 
 
@@ -36,15 +31,12 @@ class ResidualTrunk(nn.Module):
     F_i(h) = LN(W_i1 a(LN(W_i0 a(h)))) is pre-activated; nothing is applied to the sum before W_out.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory) -> None:
         super().__init__()
         width = spec.width
         self.stem = stage("linear", linear(in_features, width), (width,), spec=spec, activated=False)
         self.blocks = nn.ModuleList(
-            residual_branch("linear", lambda: linear(width, width), (width,), spec=spec)
-            for _ in range(spec.blocks)
+            residual_branch("linear", lambda: linear(width, width), (width,), spec=spec) for _ in range(spec.blocks)
         )
         self.out = stage("linear", linear(width, out_features), (out_features,), spec=spec)
 
@@ -62,9 +54,7 @@ class MultiSkipTrunk(ResidualTrunk):
     s its `skip_scale`. With k = B and s = 1, h_B = (B + 1) g + sum_i F_i.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory) -> None:
         super().__init__(in_features, out_features, spec=spec, linear=linear)
         self.skip_blocks = spec.blocks if spec.skip_blocks is None else spec.skip_blocks
         self.skip_scale = spec.skip_scale
@@ -87,9 +77,7 @@ class DenseTrunk(nn.Module):
     feature is activated once, for all later blocks. As there, W_out reads the f_j as they are.
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, *, spec: NetworkSpec, linear: LinearFactory) -> None:
         super().__init__()
         blocks, width = spec.layers, spec.width
         growth = max(1, width // blocks)
