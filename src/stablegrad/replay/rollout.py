@@ -1,0 +1,86 @@
+"""Fixed-length rollouts of on-policy agents, time-major on a device."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Rollout:
+    """`num_steps` steps of `num_envs` environments: one tensor [T, B, *] for each field.
+
+    The fields are those of the first `add`, which allocates them; agents choose what they need. Observations
+    are stored once, as they come (uint8 stays uint8). What a truncated step bootstraps from is stored as a
+    value [B], computed when the truncation is seen, so final observations are not kept.
+    """
+
+    def __init__(self, num_steps: int, num_envs: int, *, device: torch.device | str = "cpu") -> None:
+        self.num_steps = num_steps
+        self.num_envs = num_envs
+        self.filled = 0
+        self._device = torch.device(device)
+        self._fields: dict[str, Tensor] = {}
+
+    @property
+    def full(self) -> bool:
+        return self.filled == self.num_steps
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A field's filled rows [t, B, *], a view."""
+        return self._fields[name][: self.filled]
+
+    def add(self, **fields: Tensor | np.ndarray) -> None:
+        """Store one step: every field [B, *], a tensor on any device or an array.
+
+        ValueError where the rollout is full, or the fields are not those of the first step.
+        """
+        if self.full:
+            raise ValueError(f"the rollout has its {self.num_steps} steps; clear() it first")
+        step = {name: torch.as_tensor(value) for name, value in fields.items()}
+        if not self._fields:
+            self._fields = {name: self._allocate(value) for name, value in step.items()}
+        if step.keys() != self._fields.keys():
+            raise ValueError(f"the fields are {sorted(self._fields)}, not {sorted(step)}")
+        for name, value in step.items():
+            field = self._fields[name]
+            if value.shape != field.shape[1:]:
+                raise ValueError(f"{name} must be {list(field.shape[1:])}, not {list(value.shape)}")
+            field[self.filled].copy_(value)
+        self.filled += 1
+
+    def clear(self) -> None:
+        """Start over; the memory is kept."""
+        self.filled = 0
+
+    def minibatches(
+        self, *, count: int, epochs: int, generator: torch.Generator, **computed: Tensor
+    ) -> Iterator[dict[str, Tensor]]:
+        """All T * B samples in `count` minibatches of a random order, `epochs` times; fields are [N, *].
+
+        `computed` are further fields [T, B, *], such as targets. Sizes differ by one at most, and no sample
+        is left out. A CPU generator gives one order on all devices.
+        """
+        flat = {name: self[name].flatten(0, 1) for name in self._fields}
+        flat |= {name: value.flatten(0, 1) for name, value in computed.items()}
+        size = self.filled * self.num_envs
+        for _ in range(epochs):
+            order = torch.randperm(size, generator=generator, device=generator.device).to(self._device)
+            for chosen in order.tensor_split(count):
+                yield {name: field[chosen] for name, field in flat.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The filled rows."""
+        return {"filled": self.filled, "fields": {name: self[name].clone() for name in self._fields}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.filled = state["filled"]
+        for name, rows in state["fields"].items():
+            self._fields[name] = self._allocate(rows, leading=1)
+            self._fields[name][: self.filled].copy_(rows)
+
+    def _allocate(self, like: Tensor, leading: int = 0) -> Tensor:
+        """Room for all steps of a field of which `like` is one step (or, with a leading axis, several)."""
+        shape = (self.num_steps, *like.shape[leading:])
+        return torch.zeros(shape, dtype=like.dtype, device=self._device)
