@@ -1,8 +1,8 @@
 """The contract of every back end that produces experience. Episode ends are settled here, once.
 
 A vector environment resets a finished environment itself, at once: `StepBatch.obs` is then already the first
-observation of the next episode, and the last observation of the finished one is in `final_obs`. No row that an
-automatic reset made up exists.
+observation of the next episode, and the last observation of the finished one is in `final_obs`. No row that
+an automatic reset made up exists.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,14 @@ class StepBatch:
     obs [B, *]: the observation to act on next (after a reset, the first of the new episode).
     reward [B] float32: raw, never clipped.
     terminated [B] bool: the game ended; nothing is bootstrapped.
-    truncated [B] bool: a time limit cut the episode; bootstrap from `final_obs`. Never true with `terminated`.
-    life_lost [B] bool: a life was lost and the game plays on (False at the end of the game).
+    truncated [B] bool: a time limit cut the episode; bootstrap from `final_obs`. Never with `terminated`.
+    life_lost [B] bool: a life was lost and the game plays on, or would but for a time limit (False at the end
+        of the game).
     final_obs [E, *]: the true last observations of the E episodes that ended at this step, in the order of
         `np.flatnonzero(terminated | truncated)`.
-    episodes: the games that ended at this step.
+    episodes: the games that ended at this step, in the same order.
+
+    The arrays belong to the receiver: no later step writes into them.
     """
 
     obs: np.ndarray
@@ -62,13 +65,16 @@ class VectorEnv(Protocol):
     """B environments stepped together. Single-environment spaces; observations are batched numpy arrays.
 
     `obs` is the observation to act on now. Each episode is a pure function of its seed and its actions, so
-    `state_dict()` is small (seeds and the actions of the episodes in flight) and `load_state_dict` replays them.
+    `state_dict()` is small (seeds and the actions of the episodes in flight) and `load_state_dict` replays
+    them. `exact_resume` is False for the one back end that cannot be seeded per episode (EnvPool): there
+    `load_state_dict` begins new episodes.
     """
 
     num_envs: int
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
     obs: np.ndarray
+    exact_resume: bool
 
     def step(self, actions: np.ndarray) -> StepBatch: ...
 
@@ -80,5 +86,19 @@ class VectorEnv(Protocol):
 
 
 def episode_seed(seed: int, env: int, episode: int) -> int:
-    """The seed of one episode of one environment: 31 bits, independent of every other (seed, env, episode)."""
-    return int(np.random.SeedSequence((seed, env, episode)).generate_state(1, np.uint32)[0]) & 0x7FFFFFFF
+    """The seed of one episode of one environment: 31 bits, a hash of (seed, env, episode).
+
+    Each number is stirred in by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014), so that
+    neighbouring numbers give unrelated seeds. `numpy.random.SeedSequence` does the same at six times the
+    price, which MinAtar, with an episode end in every vector step, would notice.
+    """
+    state = 0
+    for part in (seed, env, episode):
+        state = (state + part + 0x9E3779B97F4A7C15) & _64_BITS
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _64_BITS
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _64_BITS
+        state ^= state >> 31
+    return state >> 33
+
+
+_64_BITS = (1 << 64) - 1

@@ -1,0 +1,149 @@
+"""Environments with Gymnasium's interface, stepped in turn in this thread: any id, or a user's file.
+
+A user's file has a callable that takes no arguments and returns a `gymnasium.Env`, called once per
+environment:
+
+    # my_env.py, then: stablegrad pqn --env_id my_env.py:Corridor
+    import gymnasium
+    import numpy as np
+    from gymnasium import spaces
+
+    class Corridor(gymnasium.Env):
+        observation_space = spaces.Box(0, 1, (1,), np.float32)
+        action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.place = self.np_random.integers(5)
+            return np.array([self.place / 9], np.float32), {}
+
+        def step(self, action):
+            self.place = max(0, self.place + (1 if action else -1))
+            done = self.place == 9
+            return np.array([self.place / 9], np.float32), float(done), done, False, {}
+
+All that is asked of it is what Gymnasium asks, taken seriously: `reset(seed=…)` determines the episode, so
+every random number comes from `self.np_random`, and nothing is carried over from the episode before. An
+`info["lives"]`, where there is one, is read as in Atari. Its own time limit may set `truncated`;
+`--max_episode_steps` adds one.
+
+Observations reach the agent as images [C, H, W] uint8 or as vectors float32: images [H, W, C] are
+transposed, [H, W] get one channel, everything else is flattened, discrete parts one-hot. Actions are
+`Discrete` (counted from 0) or `Box` (clipped to its bounds).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import OrderEnforcing
+
+from stablegrad.envs.episodes import Played
+from stablegrad.envs.spec import EnvSpec
+from stablegrad.errors import UserError
+from stablegrad.registry import load_user_object
+
+_EXTRAS = {"box2d": "box2d", "mujoco": "mujoco"}
+
+
+class SingleSimulator:
+    """B single environments. Rewards, ends and time-outs are the environment's own."""
+
+    session_steps: int | None = 0
+
+    def __init__(self, spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> None:
+        self.num_envs = num_envs
+        build = load_user_object(spec.env_id) if spec.backend == "file" else _registered(spec.env_id)
+        self._envs: list[gymnasium.Env] = []
+        try:
+            for _ in range(num_envs):
+                self._envs.append(build())
+            first = self._envs[0]
+            if not isinstance(first, gymnasium.Env):
+                raise UserError(f"{spec.env_id} returns a {type(first).__name__}, not a Gymnasium environment")
+            self.observation_space, self._observe = _observations(first.observation_space)
+            self.action_space, self._act = _actions(spec.env_id, first.action_space)
+        except UserError:
+            self.close()
+            raise
+
+    def begin(self, envs: np.ndarray, seeds: np.ndarray, obs: np.ndarray, lives: np.ndarray) -> None:
+        for env, seed in zip(envs, seeds, strict=True):
+            first, info = self._envs[env].reset(seed=int(seed))
+            obs[env] = self._observe(first)
+            lives[env] = info.get("lives", 0)
+
+    def step(self, actions: np.ndarray) -> Played:
+        played = Played(
+            obs=np.empty((self.num_envs, *self.observation_space.shape), self.observation_space.dtype),
+            reward=np.empty(self.num_envs, np.float64),
+            terminated=np.empty(self.num_envs, bool),
+            truncated=np.empty(self.num_envs, bool),
+            lives=np.empty(self.num_envs, np.int64),
+        )
+        for i, (env, action) in enumerate(zip(self._envs, self._act(actions), strict=True)):
+            obs, played.reward[i], played.terminated[i], played.truncated[i], info = env.step(action)
+            played.obs[i] = self._observe(obs)
+            played.lives[i] = info.get("lives", 0)
+        return played
+
+    def close(self) -> None:
+        for env in self._envs:
+            env.close()
+
+
+def _registered(env_id: str) -> Callable[[], gymnasium.Env]:
+    """Builds a registered environment, without its checks and its time limit: the limit is kept outside."""
+
+    def build() -> gymnasium.Env:
+        try:
+            env = gymnasium.make(env_id, disable_env_checker=True, max_episode_steps=-1)
+        except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+            raise UserError(f"{env_id}: {_missing(str(error))}") from error
+        return env.env if isinstance(env, OrderEnforcing) else env
+
+    return build
+
+
+def _missing(message: str) -> str:
+    for package, extra in _EXTRAS.items():
+        if package in message.lower():
+            return f"{package} is not installed: pip install 'stablegrad[{extra}]'"
+    return f"a package that it needs is not installed ({message})"
+
+
+def _observations(space: spaces.Space[Any]) -> tuple[spaces.Box, Callable[[Any], np.ndarray]]:
+    """The agent's observation space, and the map from the environment's observations into it."""
+    if isinstance(space, spaces.Box) and space.dtype in (np.uint8, np.bool_) and len(space.shape) in (2, 3):
+        to_channels_first = _channels_first(space.shape)
+        low, high = (to_channels_first(np.asarray(bound, np.uint8)) for bound in (space.low, space.high))
+        return spaces.Box(low, high, dtype=np.uint8), to_channels_first
+    flat = spaces.flatten_space(space)
+    if not isinstance(flat, spaces.Box):
+        raise UserError(f"observations {space} cannot be made an array of fixed size")
+    vector = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
+
+    def flatten(obs: Any) -> np.ndarray:
+        return np.asarray(spaces.flatten(space, obs))
+
+    return vector, flatten
+
+
+def _channels_first(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
+    """[H, W, C] -> [C, H, W], [H, W] -> [1, H, W]; of the first and the last axis the shorter is C."""
+    if len(shape) == 2:
+        return lambda image: image[None]
+    if shape[0] < shape[-1]:
+        return lambda image: image
+    return lambda image: image.transpose(2, 0, 1)
+
+
+def _actions(env_id: str, space: spaces.Space[Any]) -> tuple[spaces.Discrete | spaces.Box, Callable[[np.ndarray], Any]]:
+    """The agent's action space, and the map from a batch of its actions to the environment's."""
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n)), lambda actions: (actions + space.start).tolist()
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return space, lambda actions: np.clip(actions, space.low, space.high)
+    raise UserError(f"{env_id} has actions {space}; only Discrete and continuous Box actions are supported")

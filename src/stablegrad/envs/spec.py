@@ -1,0 +1,234 @@
+"""What the environments of a run are, as one frozen record of flat flags. Torch-free.
+
+A protocol is a named preset of the fields below; what is recorded is the fields, not the name alone.
+
+- `published`: the published PQN and PPO, which ran on EnvPool. Two things it did are not reproduced: rows
+made up at automatic resets, and no-ops and FIRE pressed for the agent after every lost life, not only at
+the start of a game. Its scores are those of the exploring policy, whose final epsilon is taken for
+evaluation.
+- `machado2018`: Machado et al. (2018), with all 18 actions; epsilon of evaluation as in Dopamine.
+- `cleanrl`: the wrappers of CleanRL's DQN and Rainbow (`NoFrameskip-v4`), which also press FIRE after a
+lost life.
+- `atari100k`: Kaiser et al. (2020) as it is commonly run: a lost life is signalled, nothing is fired.
+"""
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import gymnasium
+
+from stablegrad.envs.ids import Backend, EnvId, backend_of, parse
+from stablegrad.errors import UserError
+from stablegrad.settings import annotations, coerce, setting
+
+_ATARI = {
+    "frame_skip": 4,
+    "frame_stack": 4,
+    "full_action_space": False,
+    "max_episode_steps": 27_000,
+    "eval_max_episode_steps": 27_000,
+    "reward_clip": True,
+}
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "published": {
+        **_ATARI,
+        "repeat_action_probability": 0.0,
+        "life_loss": "signal",
+        "noop_max": 30,
+        "fire_reset": True,
+        "eval_epsilon": 0.005,
+    },
+    "machado2018": {
+        **_ATARI,
+        "repeat_action_probability": 0.25,
+        "life_loss": "none",
+        "noop_max": 0,
+        "fire_reset": False,
+        "full_action_space": True,
+        "eval_epsilon": 0.001,
+    },
+    "cleanrl": {
+        **_ATARI,
+        "repeat_action_probability": 0.0,
+        "life_loss": "signal",
+        "noop_max": 30,
+        "fire_reset": True,
+        "eval_epsilon": 0.01,
+    },
+    "atari100k": {
+        **_ATARI,
+        "repeat_action_probability": 0.0,
+        "life_loss": "signal",
+        "noop_max": 30,
+        "fire_reset": False,
+        "eval_epsilon": 0.001,
+    },
+}
+"""Protocol of Atari -> field -> value. 27,000 agent steps are 108,000 frames, half an hour of play."""
+
+_MINATAR: dict[str, Any] = {
+    "repeat_action_probability": 0.1,
+    "max_episode_steps": 10_000,
+    "eval_max_episode_steps": 10_000,
+    "reward_clip": False,
+    "eval_epsilon": 0.0,
+}
+
+_GYM: dict[str, Any] = {
+    "life_loss": "none",
+    "max_episode_steps": None,
+    "eval_max_episode_steps": None,
+    "reward_clip": False,
+    "eval_epsilon": 0.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSpec:
+    """The environments, field by field. `EnvSpec.resolve` makes one from what a user gave.
+
+    A field that does not apply to the back end keeps its neutral default, which is also the truth: CartPole
+    has a frame skip of 1 and no sticky actions.
+    """
+
+    env_id: str = setting(
+        "Breakout-v5",
+        "an Atari game (Breakout-v5, ALE/Breakout-v5, BreakoutNoFrameskip-v4, breakout), MinAtar/Breakout"
+        " (-v0 or nothing: 6 actions, -v1: those that do something), any Gymnasium id, or path/to/file.py:Name,"
+        " a callable that returns a Gymnasium environment",
+    )
+    env_backend: Literal["auto", "envpool"] = setting(
+        "auto", "auto: ale-py for Atari; envpool: EnvPool for Atari (an extra; runs do not resume exactly)"
+    )
+    protocol: Literal["published", "machado2018", "cleanrl", "atari100k"] | None = setting(
+        None,
+        "Atari: the preset of the fields below that are not given (none: published; elsewhere it has no use)",
+    )
+    repeat_action_probability: float = setting(
+        0.0, "sticky actions: the chance that the last action is repeated (Atari: by protocol; MinAtar: 0.1)"
+    )
+    life_loss: Literal["none", "signal"] = setting(
+        "none",
+        "signal: a lost life ends the return that is learnt from, while the game plays on (by protocol)",
+    )
+    full_action_space: bool = setting(False, "Atari: all 18 actions, not those of the game alone (by protocol)")
+    noop_max: int = setting(0, "Atari: an episode begins with fewer than this many random no-op frames (by protocol)")
+    fire_reset: bool = setting(False, "Atari: press FIRE at the start of an episode, where there is one (by protocol)")
+    frame_skip: int = setting(1, "Atari: frames per agent step, the newest two maximised (by protocol: 4)")
+    frame_stack: int = setting(1, "Atari: newest frames in an observation (by protocol: 4)")
+    max_episode_steps: int | None = setting(
+        None,
+        "agent steps after which an episode is cut (Atari: 27000, MinAtar: 10000, Gymnasium: the id's own)",
+    )
+    eval_max_episode_steps: int | None = setting(
+        None, "the same for evaluation, so that a training limit does not cap the scores (defaults as above)"
+    )
+    reward_clip: bool = setting(False, "agents learn from rewards clipped to -1 … 1; scores stay raw (Atari: true)")
+    eval_epsilon: float = setting(
+        0.0,
+        "chance of a uniform action in evaluation (published: .005, cleanrl: .01, others: .001; elsewhere 0)",
+    )
+
+    def __post_init__(self) -> None:
+        problems = _range_problems(dataclasses.asdict(self))
+        if problems:
+            raise UserError(problems)
+
+    @classmethod
+    def resolve(cls, values: Mapping[str, Any]) -> Self:
+        """Fill what `values` (flag name -> value; None or absent: unset) leaves open from the protocol.
+
+        Keys that are no field are not looked at: they are other rooms' settings. Raises UserError with every
+        problem at once; imports, but does not build, what the id names. Resolving twice changes nothing.
+        """
+        problems: list[str] = []
+        given: dict[str, Any] = {}
+        for name, annotation in annotations(cls).items():
+            if values.get(name) is None:
+                continue
+            try:
+                given[name] = coerce(values[name], annotation)
+            except ValueError as error:
+                problems.append(f"--{name} {values[name]!r}: {error}")
+        problems += _range_problems(given)
+        env_id = _parsed(given, problems)
+        if env_id is not None:
+            preset = _preset(env_id, given.get("protocol"))
+            problems += _inapplicable(cls, env_id, preset, given)
+            problems += _envpool_problems(env_id, {**preset, **given})
+        if problems or env_id is None:
+            raise UserError(problems)
+        return cls(**{**preset, **given, "env_id": env_id.text})
+
+    @property
+    def backend(self) -> Backend:
+        """The module of this package that builds the environments."""
+        return "envpool" if self.env_backend == "envpool" else backend_of(self.env_id)
+
+    def for_evaluation(self) -> Self:
+        """The same environments under the time limit of evaluation."""
+        return dataclasses.replace(self, max_episode_steps=self.eval_max_episode_steps)
+
+
+def _parsed(given: Mapping[str, Any], problems: list[str]) -> EnvId | None:
+    try:
+        return parse(given.get("env_id", EnvSpec.env_id))
+    except UserError as error:
+        problems.extend(error.problems)
+        return None
+
+
+def _preset(env_id: EnvId, protocol: str | None) -> dict[str, Any]:
+    """What holds where the user says nothing. Its keys are the fields that apply to the back end."""
+    if env_id.backend == "atari":
+        name = protocol or "published"
+        return {"env_backend": "auto", "protocol": name, **PROTOCOLS[name]}
+    if env_id.backend == "minatar":
+        return _MINATAR
+    if env_id.backend == "file":
+        return _GYM
+    limit = gymnasium.registry[env_id.text.rpartition(":")[2]].max_episode_steps
+    return {**_GYM, "max_episode_steps": limit, "eval_max_episode_steps": limit}
+
+
+def _inapplicable(cls: type[EnvSpec], env_id: EnvId, preset: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    neutral = {field.name: field.default for field in dataclasses.fields(cls)}
+    return [
+        f"--{name} does not apply to {env_id.text}: leave it out"
+        for name, value in given.items()
+        if name not in preset and name != "env_id" and value != neutral[name]
+    ]
+
+
+def _envpool_problems(env_id: EnvId, fields: Mapping[str, Any]) -> list[str]:
+    if env_id.backend != "atari" or fields["env_backend"] != "envpool":
+        return []
+    problems = []
+    if importlib.util.find_spec("envpool") is None:
+        problems.append("--env_backend envpool: EnvPool is not installed (pip install 'stablegrad[envpool]')")
+    if fields["noop_max"] == 0:
+        problems.append("--noop_max 0: EnvPool plays at least one frame at a reset (--noop_max 1)")
+    return problems
+
+
+def _range_problems(fields: Mapping[str, Any]) -> list[str]:
+    """What is wrong with numbers that are out of range, one sentence each."""
+    problems = []
+    for name in ("repeat_action_probability", "eval_epsilon"):
+        if name in fields and not 0 <= fields[name] <= 1:
+            problems.append(f"--{name} {fields[name]}: must be a probability, 0 to 1")
+    least = {
+        "noop_max": 0,
+        "frame_skip": 1,
+        "frame_stack": 1,
+        "max_episode_steps": 1,
+        "eval_max_episode_steps": 1,
+    }
+    for name, minimum in least.items():
+        if fields.get(name) is not None and fields[name] < minimum:
+            problems.append(f"--{name} {fields[name]}: must be at least {minimum}")
+    return problems
