@@ -181,6 +181,27 @@ def test_the_gradient_is_that_of_the_loss() -> None:
     assert gradients["trunk.blocks.1.linear0"][2, 5].item() == pytest.approx(slope, rel=1e-5)
 
 
+@pytest.mark.parametrize("mlp_type", list(TRUNKS))
+def test_before_a_relu_the_gradient_is_that_behind_it_where_it_fires(mlp_type: str) -> None:
+    """Also in a residual stream, where the skip carries a gradient past a dead unit."""
+    network, obs = network_of("minatar", mlp_type)
+    outputs = taps.record(network, obs)
+    behind, before = (
+        taps.record_gradients(network, lambda: network(obs).square().sum(), at=at) for at in ("outputs", "inputs")
+    )
+    assert list(before) == list(outputs)
+    for layer, gradient in before.items():
+        torch.testing.assert_close(gradient, behind[layer] * (outputs[layer] > 0))
+    assert any((gradient[outputs[layer] == 0] != 0).any() for layer, gradient in behind.items())
+
+
+def test_before_a_relu_in_place_too() -> None:
+    module, x = nn.Sequential(nn.Linear(3, 9), nn.ReLU(inplace=True), nn.Linear(9, 2)), torch.randn(4, 3)
+    outputs = taps.record(module, x)["0"]
+    (gradient,) = taps.record_gradients(module, lambda: module(x).sum(), at="inputs").values()
+    torch.testing.assert_close(gradient, module[2].weight.sum(0).detach() * (outputs > 0))
+
+
 def test_gradients_through_a_functional_loss_leave_grad_alone() -> None:
     network, obs = network_of("none", "default")
     params = {name: parameter.detach().clone().requires_grad_() for name, parameter in network.named_parameters()}

@@ -155,6 +155,9 @@ class _Recorder(TorchFunctionMode):
         function = getattr(func, "__name__", "").removesuffix("_")
         activates = function in ACTIVATION_FUNCTIONS
         if activates and waiting and self._at == "inputs":
+            if args and not (kwargs.get("inplace") or func.__name__.endswith("_")):
+                # An alias: a residual stream is also read by the skip, whose gradient is not the unit's.
+                args = (args[0].view_as(args[0]), *args[1:])
             before = self._keep(next(_tensors((args, *kwargs.values()))))
         outputs = func(*args, **kwargs)
         if activates:
