@@ -172,6 +172,16 @@ def test_n_and_gamma_may_change_while_training():
     assert set(ring.gather(slots).action.tolist()) == set(expected)
 
 
+def test_rows_that_leave_before_their_window_is_complete_are_never_ready():
+    env = ScriptedEnv(2, seed=5, end_rate=0.1)
+    ring, twin = built(env, capacity=16), NaiveReplay(2)
+    ring.n_step = 100  # longer than the ring: only the ends of episodes complete a window
+    slots = live_slots(play(env, ring, twin, 60))
+    assert 0 < len(slots) == len(ring)
+    expected = twin.transitions(100, 0.9)
+    assert set(ring.gather(slots).action.tolist()) == {action for action in expected if action >= 2 * 52}
+
+
 def test_continuing_from_a_saved_state_equals_going_on():
     def fresh():
         env = ScriptedEnv(3, seed=9)

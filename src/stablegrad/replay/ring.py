@@ -100,7 +100,7 @@ class ReplayRing:
 
     def __len__(self) -> int:
         """How many transitions may be sampled."""
-        return int(np.maximum(self._pending - self._oldest, 0).sum())
+        return int((self._pending - self._oldest).sum())
 
     @property
     def nbytes(self) -> int:
@@ -142,7 +142,7 @@ class ReplayRing:
 
     def sample(self, size: int, rng: np.random.Generator) -> Transitions:
         """`size` transitions, each uniformly from all that may be sampled, with replacement."""
-        counts = np.maximum(self._pending - self._oldest, 0)
+        counts = self._pending - self._oldest
         ends = counts.cumsum()
         if not ends[-1]:
             raise ValueError("the replay holds no complete transition yet")
@@ -208,13 +208,14 @@ class ReplayRing:
             if self._count - self._oldest < self._length and self._frames.room(needed) >= frames:
                 break
             self._oldest += 1
+        self._pending = np.maximum(self._pending, self._oldest)
         rows = np.arange(first, self._oldest) % self._length
         return (rows[:, None] * self.num_envs + np.arange(self.num_envs)).reshape(-1)
 
     def _release(self, newest: np.ndarray) -> np.ndarray:
         """The slots whose windows the newest row completed: they span n steps, or the episode ended."""
         ended = self._terminated(newest) | newest["truncated"]
-        first = np.maximum(self._pending, self._oldest)
+        first = self._pending
         complete = np.maximum(first, self._count - self.n_step + 1)
         self._pending = np.where(ended, self._count, complete)
         counts = self._pending - first
