@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from stablegrad.agents import AGENTS
 from stablegrad.agents.base import Agent
 from stablegrad.envs import make
 from stablegrad.errors import UserError
-from stablegrad.integrations.trackers import trackers
+from stablegrad.integrations.trackers import factories, trackers
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
@@ -115,13 +115,9 @@ def train(
     """
     if not isinstance(config, RunConfig):
         config = resolve(config)
-    check_device(config.run.device)
-    folder = RunFolder.create(
-        Path(run_dir) if run_dir is not None else Path("runs") / config.name,
-        config,
-        minimum_free_bytes=_MINIMUM_FREE_BYTES,
-    )
-    return _run(folder, config, observers)
+    path = Path(run_dir) if run_dir is not None else Path("runs") / config.name
+    RunFolder.check_unused(path, minimum_free_bytes=_MINIMUM_FREE_BYTES)
+    return _run(config, lambda: RunFolder.create(path, config), observers)
 
 
 def resolve(values: Mapping[str, Any]) -> RunConfig:
@@ -139,8 +135,7 @@ def resume(path: str | Path, *, observers: Iterable[Observer] = ()) -> Run:
     config = folder.config
     if folder.status["state"] == "done":
         return Run(folder.path)
-    check_device(config.run.device)
-    return _run(folder, config, observers)
+    return _run(config, lambda: folder, observers)
 
 
 def fork(
@@ -159,12 +154,17 @@ def fork(
     source = load_run(path)
     state = source.state(checkpoint_path)
     config = RunConfig.from_flat({**source.config.flat(), **changes})
-    folder = RunFolder.create(Path(run_dir), config, minimum_free_bytes=_MINIMUM_FREE_BYTES)
-    for record in ("metrics.jsonl", "episodes.jsonl", "evaluations.jsonl"):
-        if (source.path / record).exists():
-            shutil.copyfile(source.path / record, folder.path / record)
-    checkpoint.save(folder.checkpoints, state["step"], {**state, "config": config.flat()}, keep=1)
-    return _run(folder, config, observers)
+    RunFolder.check_unused(Path(run_dir), minimum_free_bytes=_MINIMUM_FREE_BYTES)
+
+    def create() -> RunFolder:
+        folder = RunFolder.create(Path(run_dir), config)
+        for record in ("metrics.jsonl", "episodes.jsonl", "evaluations.jsonl"):
+            if (source.path / record).exists():
+                shutil.copyfile(source.path / record, folder.path / record)
+        checkpoint.save(folder.checkpoints, state["step"], {**state, "config": config.flat()}, keep=1)
+        return folder
+
+    return _run(config, create, observers)
 
 
 def check_device(device: str) -> None:
@@ -179,13 +179,18 @@ def check_device(device: str) -> None:
         raise UserError(f"--device {device}: cpu and cuda are supported")
 
 
-def _run(folder: RunFolder, config: RunConfig, observers: Iterable[Observer]) -> Run:
-    with folder.lock(), _torch_settings(config), StopRequest() as stop:
-        watching = [*observers, *trackers(config.run.track, folder.path, config.flat())]
-        training = Training(config, folder, observers=watching)
+def _run(config: RunConfig, open_folder: Callable[[], RunFolder], observers: Iterable[Observer]) -> Run:
+    """Build everything, and only then touch the folder: whatever is wrong with a config shows before."""
+    check_device(config.run.device)
+    factories(config.run.track)
+    with _torch_settings(config), StopRequest() as stop:
+        training = Training(config)
         try:
-            training.resume()
-            training.run(stop)
+            folder = open_folder()
+            with folder.lock():
+                mirrors = trackers(config.run.track, folder.path, config.flat())
+                training.attach(folder, [*observers, *mirrors])
+                training.run(stop)
         finally:
             training.close()
     return Run(folder.path)

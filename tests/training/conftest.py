@@ -23,14 +23,22 @@ def _one_thread():
 def run(tmp_path):
     """Train `algo` with `settings` in a folder of its own; `stops` interrupts and resumes it."""
 
-    def train(algo: str, settings: dict[str, Any], *, stops: tuple[int, ...] = (), name: str = "run", **options: Any):
+    def train(
+        algo: str,
+        settings: dict[str, Any],
+        *,
+        stops: tuple[int, ...] = (),
+        name: str = "run",
+        interventions=(),
+        observers=(),
+    ):
         config = RunConfig.resolve(algo, {**SMALL, **settings})
         folder = RunFolder.create(tmp_path / name, config)
         train.made.append(folder.path)
         for stop in (*(StopAfter(polls) for polls in stops), never()):
-            training = Training(config, folder, **options)
+            training = Training(config, interventions=interventions)
             try:
-                training.resume()
+                training.attach(folder, observers)
                 training.run(stop)
             finally:
                 training.close()

@@ -71,12 +71,12 @@ def test_a_disk_that_stays_full_fails_in_words_and_resumes_later(run, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(RunFailed, match="disk is full.*stablegrad resume"):
+        with pytest.raises(RunFailed, match=r"disk is full.*stablegrad resume"):
             run("pqn", CARTPOLE, name="full")
     folder = RunFolder.open(next(p for p in run.made if p.name == "full"))
     assert folder.status["state"] == "failed"
-    training = Training(folder.config, folder)
-    training.resume()
+    training = Training(folder.config)
+    training.attach(folder)
     assert training.run(False) == "done"
     training.close()
     assert_identical(folder, run("pqn", CARTPOLE, name="whole"))
@@ -119,10 +119,10 @@ with RunFolder.open(Path(sys.argv[1])).lock():
 def test_a_checkpoint_of_another_config_is_refused_with_the_differences(run):
     folder = run("pqn", CARTPOLE)
     other = RunConfig.resolve("pqn", {**SMALL, **CARTPOLE, "gamma": 0.5})
-    training = Training(other, folder)
+    training = Training(other)
     try:
         with pytest.raises(UserError, match=r"--gamma: the checkpoint has 0\.99, the run's config 0\.5"):
-            training.resume()
+            training.attach(folder)
     finally:
         training.close()
 

@@ -38,8 +38,8 @@ def test_a_run_without_a_valid_checkpoint_starts_over_and_writes_no_line_twice(r
     before = final_state(whole)
     for path in whole.checkpoints.glob("step_*"):
         (path / "manifest.json").write_text("damaged")
-    training = Training(whole.config, whole)
-    training.resume()
+    training = Training(whole.config)
+    training.attach(whole)
     assert training.step == 0
     training.run(False)
     training.close()

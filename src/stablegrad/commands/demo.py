@@ -61,7 +61,8 @@ def main(argv: list[str]) -> int:
         title="Depth collapse on MinAtar Breakout",
         command="stablegrad demo",
     )
-    console.print(f"\n{time.monotonic() - started:.0f} s. Page: {page}   pictures: {page.with_name("report_files")}")
+    pictures = page.with_name(f"{page.stem}_files")
+    console.print(f"\n{time.monotonic() - started:.0f} s. Page: {page}   pictures: {pictures}")
     return DONE
 
 

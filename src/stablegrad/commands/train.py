@@ -58,7 +58,7 @@ def resume(argv: list[str]) -> int:
     parser = Parser("resume", "Go on with a run that stopped, exactly where it stopped.",
                     example="stablegrad resume runs/pqn-Breakout-1-0123456789")  # fmt: skip
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no page")
     arguments = parser.parse(argv)
     run = api.load_run(arguments.run)
     if run.status["state"] == "done":
@@ -75,7 +75,7 @@ def fork(argv: list[str]) -> int:
     parser.add_argument("run", help="the run to start from")
     parser.add_argument("--run_dir", required=True, help="the new run's folder")
     parser.add_argument("--step", type=int, help="the checkpoint's step (default: the newest)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no page")
     source = next((argument for argument in argv if not argument.startswith("-")), None)
     if source is not None and source != "--help":
         config = api.load_run(source).config
@@ -120,7 +120,7 @@ def _parser(algo: str) -> Parser:
     parser.add_argument("--run_dir", help="the run's folder [runs/<algo>-<env>-<seed>-<hash>]")
     parser.add_argument("--config", metavar="FILE.toml", help="settings from a file; options given beside it win")
     parser.add_argument("--faithful", action="store_true", help="every published behaviour that has a switch, on")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no page")
     for section_name, section in section_types(algo).items():
         add_settings(parser, _TITLES[section_name], section, dict(kind.defaults))
     for alias, target in getattr(kind, "aliases", {}).items():
@@ -162,7 +162,8 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
     if run.status["state"] == "stopped":
         print(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
         return STOPPED
-    write_report(run.path, run.folder.report, files=False)
+    if not quiet:
+        write_report(run.path, run.folder.report, files=False)
     print(_summary(run))
     return DONE
 
@@ -173,7 +174,8 @@ def _summary(run: api.Run) -> str:
     if last:
         mean = sum(game["score"] for game in last) / len(last)
         lines.append(f"mean score of the last {len(last)} training games: {mean:.2f}")
-    lines.append(f"report: {run.folder.report}")
+    if run.folder.report.exists():
+        lines.append(f"report: {run.folder.report}")
     if run.config.env is not None:
         lines.append(f"evaluate: stablegrad eval {run.path} --episodes 30")
     return "\n".join(lines)

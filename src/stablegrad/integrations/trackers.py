@@ -165,8 +165,12 @@ def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
 
 def trackers(names: Sequence[str], path: Path, config: Mapping[str, Any]) -> list[Mirror]:
     """The mirrors that a config asks for. UserError for an unknown tracker."""
-    factories: list[tuple[str, SinkFactory]] = [(name, TRACKERS[name]) for name in names]
-    return [Mirror(name, functools.partial(factory, path, config)) for name, factory in factories]
+    return [Mirror(name, functools.partial(factory, path, config)) for name, factory in factories(names)]
+
+
+def factories(names: Sequence[str]) -> list[tuple[str, SinkFactory]]:
+    """Name and factory of each tracker. UserError for an unknown one, before anything starts."""
+    return [(name, TRACKERS[name]) for name in names]
 
 
 def upload(path: Path, name: str) -> int:

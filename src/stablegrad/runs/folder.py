@@ -35,29 +35,35 @@ class RunFolder:
         self.report = path / "report.html"
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, *, minimum_free_bytes: int = 0) -> "RunFolder":
-        """A new run's folder, with its config and manifest. UserError if it holds a run or the disk is full."""
+    def create(cls, path: Path, config: RunConfig) -> "RunFolder":
+        """A new run's folder, with its config and manifest. UserError if it holds a run or cannot be written."""
+        cls.check_unused(path)
         folder = cls(path)
-        if (path / "config.json").exists():
-            raise UserError(
-                f"{path} holds a run already: continue it with `stablegrad resume {path}`, or name another --run_dir"
-            )
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path} is a file, not a folder for a run")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(path).free
-            if free < minimum_free_bytes:
-                raise UserError(
-                    f"{path}: {free / 1e6:.0f} MB are free on that disk, a checkpoint of this run may take"
-                    f" {minimum_free_bytes / 1e6:.0f} MB: free some, or name another --run_dir"
-                )
             write_json(path / "manifest.json", describe_machine())
             write_json(path / "config.json", config.flat())
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
         folder.set_status("created", 0)
         return folder
+
+    @staticmethod
+    def check_unused(path: Path, *, minimum_free_bytes: int = 0) -> None:
+        """UserError where `path` holds a run already, is a file, or its disk has less than that much room."""
+        if (path / "config.json").exists():
+            raise UserError(
+                f"{path} holds a run already: continue it with `stablegrad resume {path}`, or name another --run_dir"
+            )
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file, not a folder for a run")
+        existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+        free = shutil.disk_usage(existing).free
+        if free < minimum_free_bytes:
+            raise UserError(
+                f"{path}: {free / 1e6:.0f} MB are free on that disk, a checkpoint of this run may take"
+                f" {minimum_free_bytes / 1e6:.0f} MB: free some, or name another --run_dir"
+            )
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stablegrad.agents.base import Agent, Batch, LossOutput
-from stablegrad.nn import taps
+from stablegrad.nn import advance_power_iteration_, taps
 from stablegrad.plasticity.base import Intervention, Moment
 from stablegrad.runs.config import OptimizerSpec
 from stablegrad.training.optimizers import build_optimizer
@@ -82,6 +82,7 @@ class Learner:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(name)
             optimizer.step()
+            advance_power_iteration_(self.agent.groups[name])
         self.updates += 1
         if measure:
             norms["update"] = _norms([w.detach() - old for w, old in zip(weights, before, strict=True)], loss)
@@ -138,7 +139,7 @@ class Learner:
         for group, params in self.params.items():
             for name, parameter in reversed(params.items()):
                 if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-                    return f"{what}; counted from the loss, the first gradient that is not finite is that of {group}.{name}"
+                    return f"{what}; from the loss backwards, the first gradient that is not finite is {group}.{name}'s"
         return f"{what}; every gradient is finite"
 
 

@@ -52,26 +52,26 @@ def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
 
 
 class Training:
-    """One run in memory. Everything that changes while it trains is in `state_dict()`."""
+    """One run in memory. Everything that changes while it trains is in `state_dict()`.
 
-    def __init__(
-        self,
-        config: RunConfig,
-        folder: RunFolder,
-        *,
-        observers: Iterable[Observer] = (),
-        interventions: Sequence[Intervention] = (),
-    ) -> None:
+    Building one finds whatever is wrong with a config (UserError) and writes nothing; `attach` gives it its folder.
+    """
+
+    folder: RunFolder
+    recorder: Recorder
+
+    def __init__(self, config: RunConfig, *, interventions: Sequence[Intervention] = ()) -> None:
         assert config.budget is not None
         assert config.env is not None
-        self.config, self.folder = config, folder
+        self.config = config
         self.budget, self.env_spec = config.budget, config.env
         self.envs = make(config.env, num_envs=config.budget.num_envs, seed=config.run.seed)
-        self.agent = build_agent(config, self.envs)
-        self.learner = Learner(self.agent, config.optimizer, seed=config.run.seed, interventions=interventions)
-        self.recorder = Recorder(
-            folder, layers=self.learner.layers, normalise=normaliser(config.env.env_id), observers=observers
-        )
+        try:
+            self.agent = build_agent(config, self.envs)
+            self.learner = Learner(self.agent, config.optimizer, seed=config.run.seed, interventions=interventions)
+        except BaseException:
+            self.envs.close()
+            raise
         self.step = 0
         self.seconds = 0.0
         self._due = {"row": 0, "probe": 0, "evaluation": 0, "checkpoint": config.run.checkpoint_every}
@@ -80,9 +80,13 @@ class Training:
         self._running_scores = [0.0] * config.budget.num_envs
         self._clock = time.perf_counter()
 
-    def resume(self) -> None:
-        """Go on from the newest valid checkpoint, or from step 0 when there is none."""
-        state = checkpoint.load_newest(self.folder.checkpoints, warn=log.warning)
+    def attach(self, folder: RunFolder, observers: Iterable[Observer] = ()) -> None:
+        """Train in `folder`: from its newest valid checkpoint, or from step 0 when there is none."""
+        self.folder = folder
+        self.recorder = Recorder(
+            folder, layers=self.learner.layers, normalise=normaliser(self.env_spec.env_id), observers=observers
+        )
+        state = checkpoint.load_newest(folder.checkpoints, warn=log.warning)
         if state is None:
             self.recorder.start_over()
         else:
@@ -114,7 +118,8 @@ class Training:
 
     def close(self) -> None:
         self.envs.close()
-        self.recorder.close()
+        if hasattr(self, "recorder"):
+            self.recorder.close()
 
     def _advance(self) -> None:
         """One step of every environment, and the updates that follow from it."""
