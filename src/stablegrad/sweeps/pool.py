@@ -1,117 +1,111 @@
-"""A local pool: run folders in, each trained by a process of its own, so that no crash takes others along.
+"""Where runs are trained: the executor's interface, and the local pool.
 
-A process is `stablegrad resume FOLDER`: it starts a fresh folder at step 0 and goes on in one that was stopped.
-All that the pool knows of a run it reads from the run's folder, so killing the pool loses nothing.
+All that an executor knows of a run it reads from the run's folder, so killing it loses nothing.
 """
 
 import os
-import signal
-import subprocess
-import sys
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from stablegrad.runs.files import read_json, read_last_line
+from stablegrad.errors import DONE, FAILED
+from stablegrad.runs.folder import RunFolder
+from stablegrad.sweeps.process import RunProcess, claim
 
 _POLL_SECONDS = 0.25
-_PATIENCE_SECONDS = 60.0
+
+Stop = Callable[[], bool]
+Tick = Callable[[Sequence[Path]], None]
 
 
-@dataclass(frozen=True)
-class Progress:
-    """One run as its folder tells it: state, steps made, and the newest row of metrics."""
+class Executor(Protocol):
+    """Trains run folders, each in a process of its own, so that no crash takes others along.
 
-    path: Path
-    state: str
-    step: int
-    total: int
-    row: Mapping[str, Any]
-    reason: str | None = None
+    `slots`: how many at a time.
+    """
+
+    @property
+    def slots(self) -> int: ...
+
+    def run(self, folders: Iterable[Path], *, stop: Stop = ..., on_tick: Tick = ...) -> dict[Path, int]:
+        """Train every folder, taking the next one only when there is room for it; the exit code of each that
+        was started: 0 done, 1 failed (the folder says why), 75 stopped.
+
+        `stop` is asked all the time: once true, the runs at work save and end and no further one starts.
+        `on_tick` is told several times a second which runs are at work.
+        """
+        ...
 
 
-def progress_of(path: Path) -> Progress:
-    """What a run's folder says of it now."""
-    config = read_json(path / "config.json")
-    try:
-        status = read_json(path / "status.json")
-    except (OSError, ValueError):
-        status = {"state": "created", "step": 0}
-    row = read_last_line(path / "metrics.jsonl") or {}
-    step = max(int(status["step"]), int(row.get("step", 0)))
-    total = int(config.get("total_timesteps") or row.get("total") or 0)
-    return Progress(path, status["state"], step, total, row, status.get("reason"))
+def never() -> bool:
+    """The `stop` of a pool that runs to the end."""
+    return False
+
+
+def unwatched(running: Sequence[Path]) -> None:
+    """The `on_tick` of a pool that nobody watches."""
 
 
 @dataclass
 class LocalPool:
-    """`slots` runs at a time, `threads` CPU threads each; `environment` is added to each process's own."""
+    """`slots` runs at a time on this machine, `threads` CPU threads each.
+
+    `environment` holds further environment variables, one mapping a slot (the GPU it uses, say), in turn.
+    """
 
     slots: int
     threads: int = 1
     environment: Sequence[Mapping[str, str]] = ()
-    _running: dict[int, tuple[Path, subprocess.Popen[bytes]]] = field(default_factory=dict)
 
-    def run(
-        self,
-        folders: Sequence[Path],
-        *,
-        stop: Callable[[], bool] = lambda: False,
-        on_tick: Callable[[Sequence[Path]], None] = lambda running: None,
-    ) -> dict[Path, int]:
-        """Train every folder; exit code of each that was started. `stop` is asked all the time: once true,
-        the runs at work save and end (exit code 75) and no further one starts."""
-        waiting = deque(folders)
+    def run(self, folders: Iterable[Path], *, stop: Stop = never, on_tick: Tick = unwatched) -> dict[Path, int]:
+        """See `Executor.run`. A run that another process is at work on is waited for, at no slot's expense."""
+        waiting = iter(folders)
+        elsewhere: list[Path] = []
+        running: dict[int, RunProcess] = {}
         codes: dict[Path, int] = {}
         try:
-            while waiting or self._running:
-                if stop():
-                    waiting.clear()
+            while not stop():
+                for slot in (slot for slot in range(self.slots) if slot not in running):
+                    started = self._start_next(waiting, elsewhere, codes, slot)
+                    if started is None:
+                        break
+                    running[slot] = started
+                for slot, process in list(running.items()):
+                    code = process.poll()
+                    if code is not None:
+                        codes[process.folder] = code
+                        del running[slot]
+                on_tick([process.folder for process in running.values()])
+                if not running and not elsewhere:
                     break
-                for slot in range(self.slots):
-                    if waiting and slot not in self._running:
-                        path = waiting.popleft()
-                        self._running[slot] = (path, self._start(path, slot))
-                codes.update(self._collect())
-                on_tick([path for path, _ in self._running.values()])
                 time.sleep(_POLL_SECONDS)
         finally:
-            codes.update(self._stop_all())
+            for process in running.values():
+                process.ask_to_stop()
+            codes.update({process.folder: process.finish() for process in running.values()})
         on_tick([])
         return codes
 
-    def _start(self, path: Path, slot: int) -> "subprocess.Popen[bytes]":
-        extra = self.environment[slot % len(self.environment)] if self.environment else {}
-        threads = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
-        with (path / "log.txt").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "stablegrad", "resume", str(path), "--quiet"],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **threads, **extra},
-                start_new_session=True,
-            )
-
-    def _collect(self) -> dict[Path, int]:
-        ended = {slot: entry for slot, entry in self._running.items() if entry[1].poll() is not None}
-        for slot in ended:
-            del self._running[slot]
-        return {path: process.returncode for path, process in ended.values()}
-
-    def _stop_all(self) -> dict[Path, int]:
-        """Ask every process to save and end; one that does not is killed, its last checkpoint stands."""
-        entries = list(self._running.values())
-        self._running.clear()
-        for _, process in entries:
-            process.send_signal(signal.SIGTERM)
-        codes = {}
-        for path, process in entries:
-            try:
-                codes[path] = process.wait(_PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes[path] = process.wait()
-        return codes
+    def _start_next(
+        self, waiting: Iterator[Path], elsewhere: list[Path], codes: dict[Path, int], slot: int
+    ) -> RunProcess | None:
+        """The next run that can be had, started; None when there is none now."""
+        environment = self.environment[slot % len(self.environment)] if self.environment else {}
+        for folder in list(elsewhere):
+            claimed = claim(folder)
+            if claimed is None:
+                continue
+            elsewhere.remove(folder)
+            state = RunFolder(folder).status["state"]
+            if state not in ("done", "failed"):
+                return RunProcess.start(folder, claimed, threads=self.threads, environment=environment)
+            os.close(claimed)
+            codes[folder] = DONE if state == "done" else FAILED
+        for folder in waiting:
+            claimed = claim(folder)
+            if claimed is not None:
+                return RunProcess.start(folder, claimed, threads=self.threads, environment=environment)
+            elsewhere.append(folder)
+        return None

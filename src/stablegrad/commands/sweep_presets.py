@@ -1,0 +1,99 @@
+"""`stablegrad sweep presets`: the paper's figures and tables as sweep files."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stablegrad import api
+from stablegrad.commands.parsing import Parser
+from stablegrad.commands.sweep import parse_time
+from stablegrad.commands.sweep_plan import prices_of
+from stablegrad.errors import DONE, UserError
+from stablegrad.sweeps import presets, scale
+from stablegrad.sweeps.cost import total_steps
+from stablegrad.sweeps.file import SweepFile, write
+from stablegrad.sweeps.grid import expand
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(
+        "sweep presets",
+        "The paper's figures and tables as sweeps, with the paper's budgets. Without --write, a list of them.\n"
+        "--scale shrinks one to what this machine can do in some hours and says what was given up: first steps of a\n"
+        "run, then games, then seeds; the arms and the networks stay.",
+        example="stablegrad sweep presets --write skip_k skip_k.toml --scale 12",
+    )
+    parser.add_argument("--write", nargs=2, metavar=("NAME", "FILE"), help="write a preset as a file to run or edit")
+    parser.add_argument(
+        "--scale", metavar="HOURS", help="shrink it to this many hours here, or `smoke`: an update or two"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE",
+                        help="change a setting everywhere; several values, with commas, vary it")  # fmt: skip
+    parser.add_argument("--slots", type=int, default=api.available_cores(), help="runs at a time for --scale [cores]")
+    parser.add_argument("--calibration", default="3m", metavar="TIME", help="time that --scale may measure for [3m]")
+    arguments = parser.parse(argv)
+    console = Console()
+    if arguments.write is None:
+        if arguments.scale or arguments.set:
+            raise UserError("--scale and --set change a preset that is written: add --write NAME FILE")
+        _list(console)
+        return DONE
+    name, file = arguments.write
+    sweep = presets.with_settings(presets.load(name), dict(_setting(text) for text in arguments.set))
+    if arguments.scale is not None:
+        sweep = _scaled(
+            sweep, arguments.scale, arguments.slots, parse_time(arguments.calibration, "--calibration"), console
+        )
+    path = Path(file)
+    if path.exists():
+        raise UserError(f"{path} is there already: name another file")
+    path.write_text(write(sweep), encoding="utf-8")
+    console.print(*(Text(f"note: {note}") for note in sweep.notes), Text(f"run it: stablegrad sweep {path}"), sep="\n")
+    return DONE
+
+
+def _list(console: Console) -> None:
+    table = Table("preset", "what", "runs", "steps", box=None, pad_edge=False)
+    for name in presets.names():
+        sweep = presets.load(name)
+        plan = expand(sweep)
+        steps = sum(total_steps(cell.config) for cell in plan.cells)
+        table.add_row(name, sweep.description, f"{len(plan.cells):,}", f"{steps:.1e}")
+    console.print(table)
+    console.print("write one as a file: stablegrad sweep presets --write NAME FILE [--scale HOURS]")
+
+
+def _scaled(sweep: SweepFile, text: str, slots: int, calibration_seconds: float, console: Console) -> SweepFile:
+    if text == "smoke":
+        return scale.smoke(sweep)
+    try:
+        hours = float(text)
+    except ValueError:
+        raise UserError(f"--scale {text}: must be a number of hours, or smoke") from None
+    if not hours > 0:
+        raise UserError(f"--scale {text}: must be more than 0 hours")
+    prices = prices_of(expand(sweep), console, calibration_seconds=calibration_seconds)
+    shrunk = scale.shrink(sweep, prices, hours=hours, slots=slots)
+    console.print(f"about {shrunk.hours:.1f} hours with {slots} runs at a time; given up:")
+    console.print(*(Text(f"  {sentence}") for sentence in shrunk.given_up or ("nothing",)), sep="\n")
+    return shrunk.sweep
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UserError(f"--set {text}: write it as SETTING=VALUE")
+    values = [_toml(part) for part in value.split(",")]
+    return name.replace("-", "_"), values[0] if len(values) == 1 else values
+
+
+def _toml(text: str) -> Any:
+    """Numbers and true/false as TOML reads them, everything else as text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,127 @@
+"""Runs as Ray tasks: past one machine, over storage that all nodes share. Needs the extra `[ray]`.
+
+A task does what a slot of the local pool does, with the same process and the same claim. When a node is lost, Ray
+gives its tasks to another one, and the runs go on from their checkpoints: nothing about a run lives in Ray.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stablegrad.errors import DONE, FAILED, UserError
+from stablegrad.runs.folder import RunFolder
+from stablegrad.sweeps.pool import Stop, Tick, never, unwatched
+from stablegrad.sweeps.process import RunProcess, claim
+
+_POLL_SECONDS = 0.25
+# More than there is room for, so that none waits for the driver when another ends.
+_SUBMITTED_PER_SLOT = 2
+
+
+def train_folder(folder: str, threads: int) -> int:
+    """The body of a task: train one run's folder; the value is as in `Executor.run`.
+
+    Where the run is still claimed (its former node was cut off, but lives), the task waits until it is not.
+    """
+    path = Path(folder)
+    claimed = claim(path)
+    while claimed is None:
+        time.sleep(_POLL_SECONDS)
+        claimed = claim(path)
+    state = RunFolder(path).status["state"]
+    if state in ("done", "failed"):
+        os.close(claimed)
+        return DONE if state == "done" else FAILED
+    process = RunProcess.start(path, claimed, threads=threads, environment={})
+    try:
+        while (code := process.poll()) is None:
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        # How Ray tells a task that it was cancelled.
+        process.ask_to_stop()
+        return process.finish()
+    return code
+
+
+@dataclass
+class RayExecutor:
+    """Runs of `threads` CPUs and `gpus` GPUs (a fraction: several runs share one) on the cluster at `address`.
+
+    None as the address starts Ray on this machine. The folders must be visible to all nodes under one path.
+    """
+
+    address: str | None = None
+    threads: int = 1
+    gpus: float = 0.0
+
+    @property
+    def slots(self) -> int:
+        """Runs that the cluster has room for now."""
+        have = _connect(self.address).cluster_resources()
+        room = have.get("CPU", 0) // self.threads
+        if self.gpus:
+            room = min(room, have.get("GPU", 0) // self.gpus)
+        return max(1, int(room))
+
+    def run(self, folders: Iterable[Path], *, stop: Stop = never, on_tick: Tick = unwatched) -> dict[Path, int]:
+        """See `Executor.run`. Ray decides which node a run goes to, and queues what there is no room for yet."""
+        ray = _connect(self.address)
+        # A lost node is no fault of the run: its task is tried again for as long as it takes.
+        task = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=-1, retry_exceptions=False)(
+            train_folder
+        )
+        waiting = iter(folders)
+        submitted: dict[Any, Path] = {}
+        codes: dict[Path, int] = {}
+        try:
+            while not stop():
+                for path in _next(waiting, _SUBMITTED_PER_SLOT * self.slots - len(submitted)):
+                    submitted[task.remote(str(path.resolve()), self.threads)] = path
+                if not submitted:
+                    break
+                ended, _ = ray.wait(list(submitted), timeout=_POLL_SECONDS)
+                codes.update({submitted.pop(reference): ray.get(reference) for reference in ended})
+                on_tick([path for path in submitted.values() if RunFolder(path).status["state"] == "running"])
+        finally:
+            for reference in submitted:
+                ray.cancel(reference)
+            codes.update({path: _stopped(ray, reference) for reference, path in submitted.items()})
+            ray.shutdown()
+        on_tick([])
+        return {path: code for path, code in codes.items() if code != _NEVER_STARTED}
+
+
+_NEVER_STARTED = -1
+
+
+def _next(waiting: Iterator[Path], count: int) -> Iterator[Path]:
+    for _, path in zip(range(count), waiting, strict=False):
+        yield path
+
+
+def _stopped(ray: Any, reference: Any) -> int:
+    """The code of a cancelled task, once its run has saved and ended."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.TaskCancelledError:
+        return _NEVER_STARTED
+
+
+def _connect(address: str | None) -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--executor ray needs Ray: pip install 'stablegrad[ray]'") from None
+    if ray.is_initialized():
+        return ray
+    # Ray's usage reports go to a third party; whoever wants to send them can say so in the environment.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+    except ConnectionError as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
+    return ray
