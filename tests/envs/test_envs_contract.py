@@ -24,9 +24,9 @@ def played(factory, *, steps, num_envs=3, seed=1):
         env.close()
 
 
-def differs_from_hand(factory, by_hand, *, limit, steps=120, session=0):
+def differs_from_hand(factory, by_hand, *, limit, steps=120, session=0, num_envs=3):
     """Where a play first differs from the game played by hand; None where it does not."""
-    play, actions = played(factory, steps=steps)
+    play, actions = played(factory, steps=steps, num_envs=num_envs)
     return difference(play, play_by_hand(by_hand, actions=actions, seed=1, limit=limit, session=session))
 
 
@@ -38,11 +38,11 @@ def test_no_promise_is_broken(name, monkeypatch):
     assert violations(build(case.values), num_envs=2, steps=case.steps) == []
 
 
-@pytest.mark.parametrize("session", [0, 60, 1000])
-def test_atari_is_the_game_played_by_hand(session, monkeypatch):
-    monkeypatch.setattr("stablegrad.envs.atari.AtariSimulator.session_steps", session)
+def test_every_row_of_atari_is_that_of_the_game_played_by_hand(monkeypatch):
+    monkeypatch.setattr("stablegrad.envs.atari.AtariSimulator.session_steps", 60)
     case = BACK_ENDS["atari"]
-    assert differs_from_hand(build(case.values), case.by_hand, limit=110, session=session, steps=case.steps) is None
+    found = differs_from_hand(build(case.values), case.by_hand, limit=110, session=60, steps=case.steps, num_envs=2)
+    assert found is None
 
 
 @pytest.mark.parametrize("name", ["minatar", "gym", "file"])

@@ -64,10 +64,9 @@ class StepBatch:
 class VectorEnv(Protocol):
     """B environments stepped together. Single-environment spaces; observations are batched numpy arrays.
 
-    `obs` is the observation to act on now. Each episode is a pure function of its seed and its actions, so
-    `state_dict()` is small (seeds and the actions of the episodes in flight) and `load_state_dict` replays
-    them. `exact_resume` is False for the one back end that cannot be seeded per episode (EnvPool): there
-    `load_state_dict` begins new episodes.
+    `obs` is the observation to act on now. What an environment plays is a pure function of its seeds and its own
+    actions, so `state_dict()` is small (seeds, and the actions since) and `load_state_dict` replays them. Where
+    `exact_resume` is False (EnvPool, which cannot be seeded again) it begins new episodes instead.
     """
 
     num_envs: int

@@ -4,8 +4,9 @@
 know is the game itself: that rewards are raw, say, only a comparison with the game played by hand can tell.
 """
 
+import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple, Protocol
 
@@ -39,7 +40,7 @@ def violations(factory: Factory, *, num_envs: int = 3, steps: int = 200, seed: i
         copies: list[StepBatch] = []
         for row in actions:
             kept.append(env.step(row))
-            copies.append(_copied(kept[-1]))
+            copies.append(copy.deepcopy(kept[-1]))
     finally:
         env.close()
     env.close()  # closing twice does no harm
@@ -53,7 +54,7 @@ def violations(factory: Factory, *, num_envs: int = 3, steps: int = 200, seed: i
 
 
 def random_actions(env: VectorEnv, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Uniform actions [T, B, *]; where a bound is infinite, standard normal ones."""
+    """Uniform actions [T, B, *]; an infinite bound counts as 1."""
     space = env.action_space
     if isinstance(space, spaces.Discrete):
         return rng.integers(0, space.n, (steps, env.num_envs))
@@ -173,12 +174,6 @@ def through_json(state: dict[str, Any]) -> dict[str, Any]:
         return arrays[node["__array__"]] if "__array__" in node else node
 
     return json.loads(json.dumps(state, default=store), object_hook=load)
-
-
-def _copied(step: StepBatch) -> StepBatch:
-    values: dict[str, Any] = {field.name: getattr(step, field.name) for field in fields(StepBatch)}
-    copy: Callable[[Any], Any] = lambda value: value.copy() if isinstance(value, np.ndarray) else value  # noqa: E731
-    return StepBatch(**{name: copy(value) for name, value in values.items()})
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -86,12 +86,11 @@ def _check_gymnasium(env_id: str) -> None:
             importlib.import_module(module)
         except ImportError as error:
             raise UserError(f"{env_id}: the module '{module}' cannot be imported ({error})") from error
-    registered = gymnasium.registry.get(name)
     # Once imported, ale-py registers the old ids of Gym too; they name protocols that nothing here plays.
-    if registered is None or str(registered.entry_point).startswith("ale_py"):
+    registered = {key for key, spec in gymnasium.registry.items() if not str(spec.entry_point).startswith("ale_py")}
+    if name not in registered:
         known = [f"{game}-v5" for game in games.GAMES] + [f"MinAtar/{game}" for game in MINATAR_GAMES]
-        known += [key for key in gymnasium.registry if not key.startswith("ALE/")]
-        hint = nearest(env_id, known)
+        hint = nearest(env_id, [*known, *registered])
         raise UserError(
             f"unknown environment '{env_id}'{hint}: it is neither an Atari game (Breakout-v5), nor of MinAtar"
             " (MinAtar/Breakout), nor of Gymnasium (CartPole-v1), nor path/to/file.py:Name"

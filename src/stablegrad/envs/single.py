@@ -59,10 +59,11 @@ class SingleSimulator:
         self._envs: list[gymnasium.Env] = []
         try:
             for _ in range(num_envs):
-                self._envs.append(build())
+                env = build()
+                if not isinstance(env, gymnasium.Env):
+                    raise UserError(f"{spec.env_id} returns a {type(env).__name__}, not a Gymnasium environment")
+                self._envs.append(env)
             first = self._envs[0]
-            if not isinstance(first, gymnasium.Env):
-                raise UserError(f"{spec.env_id} returns a {type(first).__name__}, not a Gymnasium environment")
             self.observation_space, self._observe = _observations(first.observation_space)
             self.action_space, self._act = _actions(spec.env_id, first.action_space)
         except UserError:

@@ -1,0 +1,50 @@
+"""EnvPool behind the same contract; skipped where the extra is not installed."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+pytest.importorskip("envpool", reason="the extra 'envpool' is not installed")
+
+from stablegrad.envs import EnvSpec, make
+from stablegrad.envs.contract import violations
+
+SPEC = {"env_id": "breakout", "env_backend": "envpool", "max_episode_steps": 170}
+
+
+def test_no_promise_is_broken():
+    assert violations(partial(make, EnvSpec.resolve(SPEC)), num_envs=2, steps=250) == []
+
+
+def test_no_row_is_made_up():
+    """Behind an end, the first observation of the next game is there, and the next action counts."""
+    env = make(EnvSpec.resolve({**SPEC, "max_episode_steps": 5, "noop_max": 1}), num_envs=2, seed=1)
+    first = env.obs.copy()
+    lengths = []
+    for _ in range(15):
+        step = env.step(np.array([2, 3]))
+        lengths += [end.length for end in step.episodes]
+        if step.ended.any():
+            assert np.array_equal(step.obs, first)
+            assert not np.array_equal(step.final_obs, first)
+    env.close()
+    assert lengths == [5] * 6
+
+
+def test_lives_are_lost_while_the_game_plays_on():
+    env = make(EnvSpec.resolve(SPEC), num_envs=1, seed=1)
+    rng = np.random.default_rng(0)
+    steps = [env.step(rng.integers(0, 4, 1)) for _ in range(170)]
+    env.close()
+    assert any(step.life_lost[0] and not step.terminated[0] for step in steps)
+
+
+def test_it_says_that_it_cannot_resume_exactly():
+    env = make(EnvSpec.resolve(SPEC), num_envs=2, seed=1)
+    assert env.exact_resume is False
+    for _ in range(3):
+        env.step(np.array([2, 3]))
+    env.load_state_dict(env.state_dict())
+    assert env.step(np.array([0, 0])).episodes == ()
+    env.close()
