@@ -72,10 +72,10 @@ class Run:
         if path is not None:
             return checkpoint.load(path)
         problems: list[str] = []
-        state = checkpoint.load_newest(self.folder.checkpoints, warn=problems.append)
-        if state is None:
+        newest = checkpoint.load_newest(self.folder.checkpoints, warn=problems.append)
+        if newest is None:
             raise UserError([f"{self.path} has no valid checkpoint yet", *problems])
-        return state
+        return newest.state
 
     def agent(self, path: Path | None = None) -> Agent:
         """The agent as a checkpoint holds it."""

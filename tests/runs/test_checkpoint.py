@@ -91,8 +91,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, dama
         data[-1] ^= 1
         file.write_bytes(data)
     warnings: list[str] = []
-    state = checkpoint.load_newest(tmp_path, warn=warnings.append)
-    assert state["w"].tolist() == [1.0] * 4
+    newest = checkpoint.load_newest(tmp_path, warn=warnings.append)
+    assert newest.path.name == "step_000000000001"
+    assert newest.state["w"].tolist() == [1.0] * 4
     assert len(warnings) == 1
     assert "step_000000000002" in warnings[0]
 
@@ -111,7 +112,7 @@ def test_segments_that_did_not_change_are_shared_with_the_checkpoint_before(tmp_
     tree = {"ring": [Segment("a", 1, first), Segment("b", 1, second)]}
     old = checkpoint.save(tmp_path, 1, tree, keep=2)
     changed = {"ring": [Segment("a", 1, first), Segment("b", 2, second + 1)]}
-    new = checkpoint.save(tmp_path, 2, changed, keep=1)
+    new = checkpoint.save(tmp_path, 2, changed, keep=1, previous=old)
     assert not old.exists()  # dropping the old one must not take the shared file along
     inodes = {p.name: p.stat().st_nlink for p in new.glob("segment_*")}
     assert len(inodes) == 2
@@ -161,8 +162,8 @@ def test_a_kill_at_any_moment_of_saving_leaves_a_valid_newest_checkpoint(tmp_pat
     for call in range(1, total + 1):
         folder, code, _ = save_and_die_at(call)
         assert code == 9
-        state = checkpoint.load_newest(folder, warn=pytest.fail)
-        seen.append(float(state["w"].mean()))
+        newest = checkpoint.load_newest(folder, warn=pytest.fail)
+        seen.append(float(newest.state["w"].mean()))
         checkpoint.save(folder, 3, {"w": torch.zeros(1)}, keep=2)
         assert not list(folder.glob(".step_*"))  # what the dead process left is swept away
     assert seen == sorted(seen)  # the old state until the rename, the new one from there on

@@ -206,8 +206,7 @@ class PPO(Agent):
         with torch.no_grad():
             _, last, _ = self.network(self._tensor(self._next_obs, update=False))
         # Within a rollout the network stands still: the value of the state after step t is the one seen at t + 1.
-        successors = torch.cat([data["values"][1:], last[None]])
-        successors = torch.where(data["cut"], data["final_values"], successors)
+        successors = returns.successor_values(data["values"], last, data["cut"], data["final_values"])
         advantages = returns.gae(
             data["rewards"], data["discounts"], data["values"], successors, self.config.gae_lambda, cut=data["cut"]
         )

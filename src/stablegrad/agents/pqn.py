@@ -143,8 +143,7 @@ class PQN(Agent):
         with torch.no_grad():
             last = self.network(torch.as_tensor(self._next_obs, device=self.setup.device)).amax(-1)
         # Within a rollout the network stands still: the value of the state after step t is the one seen at t + 1.
-        successors = torch.cat([data["values"][1:], last[None]])
-        successors = torch.where(data["cut"], data["final_values"], successors)
+        successors = returns.successor_values(data["values"], last, data["cut"], data["final_values"])
         targets = returns.lambda_returns(
             data["rewards"], data["discounts"], successors, self.config.q_lambda, cut=data["cut"]
         )
@@ -161,7 +160,11 @@ class PQN(Agent):
         q, features = functional_call(self.network, dict(params["q"]), (batch["obs"],), {"with_features": True})
         chosen = losses.action_values(q, batch["actions"])
         loss = losses.regression(chosen, batch["targets"]).mean()
-        metrics = {"losses/td_loss": loss, "losses/q_values": chosen.mean(), "losses/targets": batch["targets"].mean()}
+        metrics = {
+            "losses/td_loss": loss,
+            "losses/q_values": chosen.mean(),
+            "losses/targets_mean": batch["targets"].mean(),
+        }
         return LossOutput(loss, features, {name: value.detach() for name, value in metrics.items()})
 
     def learning_rate_factor(self, group: str) -> float:

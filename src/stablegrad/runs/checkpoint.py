@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,18 @@ class Damaged(Exception):
     """A checkpoint that is not what its manifest says."""
 
 
-def save(folder: Path, step: int, tree: Any, *, keep: int) -> Path:
+class Loaded(NamedTuple):
+    """A checkpoint's path and its state tree."""
+
+    path: Path
+    state: Any
+
+
+def save(folder: Path, step: int, tree: Any, *, keep: int, previous: Path | None = None) -> Path:
     """Write `tree` as `folder/step_000000012345`, keep the `keep` newest checkpoints, return the new one's path.
+
+    Segments are shared with `previous`, which must be the checkpoint that this process wrote or loaded last: only
+    then does an equal version mean equal data.
 
     Raises OSError (disk full, no permission) with the earlier checkpoints intact.
     """
@@ -45,7 +55,7 @@ def save(folder: Path, step: int, tree: Any, *, keep: int) -> Path:
     _remove_leftovers(folder)
     aside.mkdir()
     try:
-        _write(aside, encode(tree), step, previous=next(iter(paths(folder)), None))
+        _write(aside, encode(tree), step, previous=previous)
         aside.rename(target)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -82,11 +92,11 @@ def load(path: Path) -> Any:
     return decode(read_json(path / "state.json"), load_file(path / "tensors.safetensors"), segments)
 
 
-def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Any | None:
-    """The tree of the newest valid checkpoint; damaged ones are named to `warn` and skipped; None without any."""
+def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Loaded | None:
+    """The newest valid checkpoint; damaged ones are named to `warn` and skipped; None without any."""
     for path in paths(folder):
         try:
-            return load(path)
+            return Loaded(path, load(path))
         except Damaged as error:
             warn(f"checkpoint {error}; falling back to the one before")
     return None

@@ -5,6 +5,7 @@ import errno
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -74,7 +75,14 @@ class Training:
             raise
         self.step = 0
         self.seconds = 0.0
-        self._due = {"row": 0, "probe": 0, "evaluation": 0, "checkpoint": config.run.checkpoint_every}
+        run = config.run
+        self._due = {
+            "row": run.log_every or 0,
+            "probe": 0,
+            "evaluation": config.budget.eval_every or 0,
+            "checkpoint": run.checkpoint_every,
+        }
+        self._last_checkpoint: Path | None = None
         self._spent = dict.fromkeys(("environment", "inference", "update", "diagnostics"), 0.0)
         self._row_mark = (0, 0.0)
         self._running_scores = [0.0] * config.budget.num_envs
@@ -86,11 +94,12 @@ class Training:
         self.recorder = Recorder(
             folder, layers=self.learner.layers, normalise=normaliser(self.env_spec.env_id), observers=observers
         )
-        state = checkpoint.load_newest(folder.checkpoints, warn=log.warning)
-        if state is None:
+        newest = checkpoint.load_newest(folder.checkpoints, warn=log.warning)
+        if newest is None:
             self.recorder.start_over()
         else:
-            self.load_state_dict(state)
+            self.load_state_dict(newest.state)
+            self._last_checkpoint = newest.path
 
     def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
         """Train to the end, or until `stop`; either way the last thing written is a checkpoint."""
@@ -212,8 +221,12 @@ class Training:
 
     def _save(self, *, required: bool) -> None:
         try:
-            checkpoint.save(
-                self.folder.checkpoints, self.step, self.state_dict(), keep=self.config.run.keep_checkpoints
+            self._last_checkpoint = checkpoint.save(
+                self.folder.checkpoints,
+                self.step,
+                self.state_dict(),
+                keep=self.config.run.keep_checkpoints,
+                previous=self._last_checkpoint,
             )
         except OSError as error:
             reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
