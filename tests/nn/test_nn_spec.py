@@ -126,6 +126,6 @@ def test_the_spec_needs_no_torch() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.split("]") == [
         "['default', 'densenet', 'multiskip_residual', 'residual'",
-        " ['atari', 'impala', 'minatar', 'none'",
+        " ['atari', 'cifar', 'impala', 'minatar', 'none'",
         " False\n",
     ]

@@ -36,12 +36,18 @@ WITHOUT_UNITS = {
     "densenet": ["trunk.blocks.5.linear"],
 }
 
-# cnn_size 2: channels 2-4-4, and 2 for minatar. Impala: each stage's convolution is read by the first block's
-# activation; the second block's last convolution goes into the next stage as it is, but in the last stage.
+# cnn_size 2: channels 2-4-4, 2 for minatar, 2-4 4-8 8-8 for cifar. Impala: each stage's convolution is read by the
+# first block's activation; the second block's last convolution goes into the next stage as it is, but in the last
+# stage.
 ENCODERS = {
     "atari": {"encoder.net.0.conv": 2, "encoder.net.1.conv": 4, "encoder.net.2.conv": 4},
     "minatar": {"encoder.net.0.conv": 2},
     "none": {},
+    "cifar": {
+        f"encoder.net.{stage}.conv{layer}": channels
+        for stage, pair in enumerate(((2, 4), (4, 8), (8, 8)))
+        for layer, channels in enumerate(pair)
+    },
     "impala": {
         f"encoder.net.{stage}.{layer}": channels
         for stage, channels in enumerate((2, 4, 4))

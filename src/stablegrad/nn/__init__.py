@@ -7,6 +7,7 @@ from stablegrad.nn.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from stablegrad.nn.build import Network, Torso, build_encoder, build_network, build_torso, build_trunk
+    from stablegrad.nn.dropout import ChannelDropout, draw_masks
     from stablegrad.nn.heads import Dueling, linear_head
     from stablegrad.nn.init import initialise_
     from stablegrad.nn.layers import SpectralLinear, advance_power_iteration_
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "build": ("Network", "Torso", "build_encoder", "build_network", "build_torso", "build_trunk"),
+    "dropout": ("ChannelDropout", "draw_masks"),
     "heads": ("Dueling", "linear_head"),
     "init": ("initialise_",),
     "layers": ("SpectralLinear", "advance_power_iteration_"),
@@ -21,6 +23,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ChannelDropout",
     "Dueling",
     "Network",
     "NetworkSpec",
@@ -33,6 +36,7 @@ __all__ = [
     "build_network",
     "build_torso",
     "build_trunk",
+    "draw_masks",
     "draw_noise",
     "initialise_",
     "linear_head",

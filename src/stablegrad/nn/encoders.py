@@ -3,11 +3,14 @@
 Called as `Encoder(shape, *, spec)`; initialisation and the scaling of bytes are the builder's business.
 """
 
+import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from stablegrad.errors import UserError
+from stablegrad.nn.dropout import ChannelDropout
 from stablegrad.nn.layers import activation, residual_branch, stage
 from stablegrad.nn.spec import NetworkSpec
 
@@ -89,6 +92,41 @@ class _ImpalaStage(nn.Module):
         for block in self.blocks:
             h = h + block(h)
         return h
+
+
+class CifarCNN(nn.Sequential):
+    """Three stages of two convolutions 3x3/1, pooling 2x2/2 and channel dropout .2 (Castanyer et al. 2025, C.2).
+
+    Each convolution has an activation behind it; with `use_ln`, a group norm (8 channels a group) stands before
+    the pooling. At medium the channels are the published 32-64, 64-128, 128-128, and 32x32 pixels give 2048
+    features. Nothing is dropped but by the masks of `stablegrad.nn.dropout`.
+    """
+
+    SMALLEST = 8
+    GROUP = 8
+    SHARE_DROPPED = 0.2
+
+    def __init__(self, shape: Sequence[int], *, spec: NetworkSpec) -> None:
+        in_channels, *_ = image_shape(shape, encoder="cifar", smallest=self.SMALLEST)
+        n = spec.channels[0]
+        stages = []
+        for first, second in ((n, 2 * n), (2 * n, 4 * n), (4 * n, 4 * n)):
+            stages.append(self._stage(in_channels, first, second, spec))
+            in_channels = second
+        super().__init__(*stages, *_flatten(spec))
+
+    def _stage(self, in_channels: int, first: int, second: int, spec: NetworkSpec) -> nn.Sequential:
+        parts: OrderedDict[str, nn.Module] = OrderedDict(
+            conv0=nn.Conv2d(in_channels, first, 3, padding=1),
+            activation0=activation(spec),
+            conv1=nn.Conv2d(first, second, 3, padding=1),
+            activation1=activation(spec),
+        )
+        if spec.use_ln:
+            parts["norm"] = nn.GroupNorm(second // math.gcd(self.GROUP, second), second)
+        parts["pool"] = nn.MaxPool2d(2)
+        parts["dropout"] = ChannelDropout(second, share=self.SHARE_DROPPED)
+        return nn.Sequential(parts)
 
 
 def image_shape(shape: Sequence[int], *, encoder: str, smallest: int) -> tuple[int, int, int]:

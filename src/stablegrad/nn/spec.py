@@ -42,6 +42,7 @@ ENCODERS = Registry(
         "atari": "stablegrad.nn.encoders:NatureCNN",
         "impala": "stablegrad.nn.encoders:ImpalaCNN",
         "minatar": "stablegrad.nn.encoders:MinAtarCNN",
+        "cifar": "stablegrad.nn.encoders:CifarCNN",
         "none": "stablegrad.nn.encoders:Flat",
     },
 )
@@ -76,7 +77,7 @@ class NetworkSpec:
     cnn_type: str = field(
         default=AUTO,
         metadata={
-            "help": "encoder: auto (chosen from the observation space), atari (Nature CNN), impala, minatar,"
+            "help": "encoder: auto (chosen from the observation space), atari (Nature CNN), impala, minatar, cifar,"
             " none (flat observations), or your own as path/to/file.py:Name"
         },
     )
