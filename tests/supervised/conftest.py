@@ -21,9 +21,7 @@ def cifar10_part(part: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _records(images: np.ndarray, *labels: np.ndarray) -> bytes:
-    return np.concatenate(
-        [*(column[:, None].astype(np.uint8) for column in labels), images], axis=1
-    ).tobytes()
+    return np.concatenate([*(column[:, None].astype(np.uint8) for column in labels), images], axis=1).tobytes()
 
 
 @pytest.fixture

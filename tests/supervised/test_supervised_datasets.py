@@ -50,9 +50,7 @@ def test_the_python_version_holds_the_same_images(
         assert np.array_equal(left, right)
 
 
-def test_binary_is_preferred(
-    tmp_path: Path, write_cifar10_binary: Write, write_cifar10_python: Write
-) -> None:
+def test_binary_is_preferred(tmp_path: Path, write_cifar10_binary: Write, write_cifar10_python: Write) -> None:
     write_cifar10_python(tmp_path / "d" / "cifar-10-batches-py")
     write_cifar10_binary(tmp_path / "d" / "cifar-10-batches-bin")
     assert "batches-bin" in load_arrays("cifar10", data_dir=tmp_path / "d").source
@@ -171,9 +169,7 @@ def test_a_file_that_is_no_archive_is_named(tmp_path: Path, content: bytes) -> N
             load_arrays("cifar10", data_dir=data_dir)
 
 
-def test_the_wrong_archive_under_the_right_name_is_named(
-    tmp_path: Path, write_cifar100_binary: Write
-) -> None:
+def test_the_wrong_archive_under_the_right_name_is_named(tmp_path: Path, write_cifar100_binary: Write) -> None:
     folder = write_cifar100_binary(tmp_path / "cifar-100-binary")
     path = tmp_path / "d" / "cifar-10-binary.tar.gz"
     path.parent.mkdir()

@@ -47,9 +47,7 @@ def test_a_cifar100_file_is_not_taken_for_cifar10() -> None:
 
 def test_python_files_say_which_label_is_missing() -> None:
     content = pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [0]})
-    with pytest.raises(
-        UserError, match=r"^train is not a CIFAR file of this data set: it has no 'fine_labels'$"
-    ):
+    with pytest.raises(UserError, match=r"^train is not a CIFAR file of this data set: it has no 'fine_labels'$"):
         read_cifar_python(content, name="train", label_key="fine_labels", classes=100)
 
 

@@ -33,9 +33,7 @@ def images() -> ImageSet:
     return ImageSet(name="tiny", source="counted", classes=10, train=split(1000), test=split(100))
 
 
-def _spec(
-    stream: Stream, *, tasks: int = 5, first_task: FirstTask = "true", noise: float = 0.8
-) -> StreamSpec:
+def _spec(stream: Stream, *, tasks: int = 5, first_task: FirstTask = "true", noise: float = 0.8) -> StreamSpec:
     points = () if stream == "stationary" else tuple(range(1, tasks))
     return StreamSpec(stream=stream, change_points=points, first_task=first_task, label_noise=noise)
 
@@ -108,9 +106,7 @@ def test_permuted_pixels_move_places_and_keep_channels_together(images: ImageSet
 
 
 def test_classes_come_in_groups_and_stay(images: ImageSet) -> None:
-    tasks = [
-        make_task(_spec("class_incremental", tasks=4), images, seed=1, index=index) for index in range(4)
-    ]
+    tasks = [make_task(_spec("class_incremental", tasks=4), images, seed=1, index=index) for index in range(4)]
     seen: list[set[int]] = []
     for task in tasks:
         assert task.train_index is not None

@@ -99,9 +99,7 @@ def load(published: Published, place: Place) -> tuple[Labelled, Labelled]:
     return layout.read(contents, layout.train, where), layout.read(contents, layout.test, where)
 
 
-def download(
-    published: Published, root: Path, *, progress: Callable[[int, int | None], None] | None = None
-) -> Place:
+def download(published: Published, root: Path, *, progress: Callable[[int, int | None], None] | None = None) -> Place:
     """Fetch what is missing of the set into `root`, and say where it lies."""
     for remote in published.remotes:
         fetch(remote, root / published.remote_folder, progress=progress)

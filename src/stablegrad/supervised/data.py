@@ -49,9 +49,7 @@ class ImageSet:
     def first(self, count: int) -> "ImageSet":
         """The first `count` images of either split, in file order (all of a test split that is smaller)."""
         if not 1 <= count <= len(self.train.labels):
-            raise UserError(
-                f"a subset of {count} images cannot be taken from {len(self.train.labels)} training images"
-            )
+            raise UserError(f"a subset of {count} images cannot be taken from {len(self.train.labels)} training images")
         return replace(
             self,
             source=f"{self.source}; first {count} of {len(self.train.labels)} training images",

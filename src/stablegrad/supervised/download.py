@@ -85,9 +85,7 @@ def _transfer(
     return failure
 
 
-def _transfer_once(
-    url: str, part: Path, *, progress: Callable[[int, int | None], None] | None, timeout: float
-) -> None:
+def _transfer_once(url: str, part: Path, *, progress: Callable[[int, int | None], None] | None, timeout: float) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=timeout) as response:

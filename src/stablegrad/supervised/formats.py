@@ -53,9 +53,7 @@ def read_cifar_python(content: bytes, *, name: str, label_key: str, classes: int
     return _checked(data.reshape(-1, *CIFAR_SHAPE), np.asarray(labels), name=name, classes=classes)
 
 
-def read_idx_pair(
-    images: bytes, labels: bytes, *, images_name: str, labels_name: str, classes: int
-) -> Labelled:
+def read_idx_pair(images: bytes, labels: bytes, *, images_name: str, labels_name: str, classes: int) -> Labelled:
     """An idx file of grey images [N, H, W] with the idx file of their labels [N]."""
     pixels = read_idx(images, name=images_name, dimensions=3)
     found = read_idx(labels, name=labels_name, dimensions=1)

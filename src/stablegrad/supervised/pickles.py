@@ -110,10 +110,7 @@ def read_pickled_arrays(content: bytes, *, name: str) -> dict[str, Any]:
         pickled = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(pickled, dict):
             raise pickle.UnpicklingError("it does not hold a dictionary")
-        return {
-            _text(key): value.resolve() if isinstance(value, _Array) else value
-            for key, value in pickled.items()
-        }
+        return {_text(key): value.resolve() if isinstance(value, _Array) else value for key, value in pickled.items()}
     except damaged as error:
         raise UserError(f"{name} is not a data set in Python's format, or it is damaged: {error}") from error
 

@@ -73,9 +73,7 @@ class StreamSpec:
         if self.stream != "stationary" and not self.change_points:
             problems.append(f"the stream '{self.stream}' needs a change point: one epoch cannot be divided")
         if self.first_task == "shuffled" and self.stream in ("class_incremental", "noisy_labels"):
-            problems.append(
-                f"the tasks of '{self.stream}' are not drawn alike: first_task cannot be 'shuffled'"
-            )
+            problems.append(f"the tasks of '{self.stream}' are not drawn alike: first_task cannot be 'shuffled'")
         if not 0 < self.label_noise <= 1:
             problems.append(f"label_noise is a share between 0 and 1, not {self.label_noise}")
         if problems:

@@ -72,9 +72,7 @@ def _shuffled_labels(images: ImageSet, seed: int, index: int) -> Task:
 
 def _permuted_classes(images: ImageSet, seed: int, index: int) -> Task:
     new_name = _permutation(images.classes, images.train.labels.device, "classes", index, seed=seed)
-    return Task(
-        index=index, train_labels=new_name[images.train.labels], test_labels=new_name[images.test.labels]
-    )
+    return Task(index=index, train_labels=new_name[images.train.labels], test_labels=new_name[images.test.labels])
 
 
 def _permuted_pixels(images: ImageSet, seed: int, index: int) -> Task:
