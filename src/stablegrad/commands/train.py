@@ -117,6 +117,7 @@ def _parser(algo: str) -> Parser:
     module_doc = (sys.modules[kind.__module__].__doc__ or kind.__doc__ or "").strip()
     name = algo if algo in AGENTS else f"train {algo}"
     parser = Parser(name, module_doc, example=f"stablegrad {name} --mlp_type multiskip_residual --optimizer kron")
+    parser.usage = f"stablegrad {name} [options]"
     parser.add_argument("--run_dir", help="the run's folder [runs/<algo>-<env>-<seed>-<hash>]")
     parser.add_argument("--config", metavar="FILE.toml", help="settings from a file; options given beside it win")
     parser.add_argument("--faithful", action="store_true", help="every published behaviour that has a switch, on")
