@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": ("doctor:main", "say what is wrong with a run and what to try"),
     "sweep": ("sweep:main", "run a grid of runs from a TOML file"),
     "report": ("report:main", "judge any set of runs: one HTML page with statistics"),
+    "upload": ("report:upload", "mirror a run to a tracker, later"),
     "bench": ("bench:main", "steps per second on this machine"),
     "list": ("catalogues:list_names", "names of algorithms, networks, optimizers, games, …"),
     "explain": ("catalogues:explain", "what a metric is"),

@@ -1,0 +1,49 @@
+"""`stablegrad report RUN…` and `stablegrad upload RUN`."""
+
+import shlex
+from pathlib import Path
+
+from stablegrad.commands.parsing import Parser
+from stablegrad.errors import DONE
+from stablegrad.integrations.trackers import TRACKERS
+from stablegrad.integrations.trackers import upload as mirror
+from stablegrad.reports.report import write_report
+
+
+def main(argv: list[str]) -> int:
+    parser = Parser(
+        "report",
+        "Judge any set of runs: one self-contained page with curves, intervals, grids and what the evidence supports,\n"
+        "a Markdown version, and every figure as PNG, SVG and CSV.",
+        example="stablegrad report runs/depth_collapse --out report.html --baseline plain",
+    )
+    parser.add_argument("runs", nargs="+", help="run folders, or folders of run folders")
+    parser.add_argument("--out", help="the page [report.html in the first folder]")
+    parser.add_argument("--title", help="the page's title")
+    parser.add_argument("--baseline", help="(part of) the label of the arm that the others are compared with")
+    parser.add_argument("--no_files", action="store_true", help="the page alone, without the figures as files")
+    arguments = parser.parse(argv)
+    page = write_report(
+        arguments.runs,
+        arguments.out or Path(arguments.runs[0]) / "report.html",
+        title=arguments.title,
+        command=shlex.join(["stablegrad", "report", *argv]),
+        baseline=arguments.baseline,
+        files=not arguments.no_files,
+    )
+    print(f"report: {page}")
+    return DONE
+
+
+def upload(argv: list[str]) -> int:
+    parser = Parser(
+        "upload",
+        "Mirror a run that was made earlier to a tracker.",
+        example="stablegrad upload runs/pqn-Breakout-1-0123456789 --to tensorboard",
+    )
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--to", required=True, help=f"one of {', '.join(TRACKERS)}, or path/to/file.py:Name")
+    arguments = parser.parse(argv)
+    rows = mirror(Path(arguments.run), arguments.to)
+    print(f"{rows} rows of {arguments.run} are in {arguments.to}")
+    return DONE

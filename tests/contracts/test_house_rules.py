@@ -1,0 +1,104 @@
+"""Rules of the whole house that no single room can check."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stablegrad.cli import COMMANDS
+
+REPO = Path(__file__).parents[2]
+SOURCES = sorted((REPO / "src" / "stablegrad").rglob("*.py"))
+PAGES = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+
+TORCH_FREE = [
+    "stablegrad", "stablegrad.cli", "stablegrad.registry", "stablegrad.settings", "stablegrad.tables.scores",
+    "stablegrad.reports.stats", "stablegrad.reports.report", "stablegrad.nn.spec", "stablegrad.envs.spec",
+    "stablegrad.diagnostics.catalogue", "stablegrad.runs.files", "stablegrad.runs.config", "stablegrad.doctor",
+]  # fmt: skip
+
+
+def test_what_reads_files_only_does_not_import_torch():
+    code = "import sys, importlib\n" + "\n".join(f"importlib.import_module({name!r})" for name in TORCH_FREE)
+    code += "\nprint([name for name in ('torch', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Drawing from, or seeding, the generators that belong to the user's process.
+_GLOBAL_RANDOMNESS = re.compile(
+    r"np\.random\.(seed|rand|randn|randint|random|choice|normal|uniform|shuffle|permutation)\("
+    r"|torch\.(manual_seed|seed)\("
+    r"|(?<![\w.])random\.(seed|random|randint|choice|shuffle|uniform)\("
+)
+
+
+@pytest.mark.parametrize("line", ["np.random.seed(1)", "x = torch.manual_seed(0)", "random.shuffle(y)"])
+def test_the_search_for_global_randomness_finds_it(line):
+    assert _GLOBAL_RANDOMNESS.search(line)
+
+
+def test_nothing_draws_from_or_seeds_a_global_generator():
+    found = [
+        f"{path.relative_to(REPO)}:{number}"
+        for path in SOURCES
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if _GLOBAL_RANDOMNESS.search(line)
+    ]
+    assert found == []
+
+
+def test_no_module_swallows_every_exception_in_silence():
+    """A broad `except` is allowed where somebody else's code is called, and then it has to say something."""
+    silent = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler):
+                name = getattr(node.type, "id", None)
+                quiet = all(isinstance(statement, ast.Pass | ast.Continue) for statement in node.body)
+                if (node.type is None or name in ("Exception", "BaseException")) and quiet:
+                    silent.append(f"{path.relative_to(REPO)}:{node.lineno}")
+    assert silent == []
+
+
+def test_every_public_module_function_and_class_has_a_docstring():
+    missing = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if path.name != "__init__.py" and not ast.get_docstring(tree):
+            missing.append(f"{path.relative_to(REPO)}")
+        missing += [
+            f"{path.relative_to(REPO)}:{node.name}"
+            for node in tree.body
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
+        ]
+    assert missing == []
+
+
+def _links(page: Path) -> list[str]:
+    return [
+        target.partition("#")[0]
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        if not target.startswith(("http", "#", "mailto:"))
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page):
+    assert [target for target in _links(page) if target and not (page.parent / target).exists()] == []
+
+
+def _commands(page: Path) -> set[str]:
+    text = page.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.DOTALL))
+    lines = [line.split("#")[0].strip() for line in blocks.replace("\\\n", " ").splitlines()]
+    return {line for line in lines if line.startswith("stablegrad ")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_of_a_page_names_a_command(page):
+    unknown = [line for line in _commands(page) if line.split()[1] not in (*COMMANDS, "--help", "--version", "COMMAND")]
+    assert unknown == []

@@ -1,0 +1,103 @@
+"""Trackers mirror a run and never stop or slow it."""
+
+import json
+import logging
+import threading
+import time
+
+import pytest
+
+from stablegrad.cli import main
+from stablegrad.errors import UserError
+from stablegrad.integrations import trackers
+from stablegrad.integrations.trackers import Mirror, scalars_of
+
+
+class Memory:
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.closed = False
+
+    def log(self, step, scalars):
+        self.rows.append((step, dict(scalars)))
+
+    def close(self):
+        self.closed = True
+
+
+def test_every_row_arrives_in_order_and_the_sink_is_closed():
+    sink = Memory()
+    mirror = Mirror("memory", lambda: sink)
+    for step in range(50):
+        mirror.on_row({"step": step, "losses/loss": step / 2})
+    mirror.close()
+    assert sink.rows == [(step, {"losses/loss": step / 2}) for step in range(50)]
+    assert sink.closed
+    assert mirror.dropped == 0
+
+
+def test_a_sink_that_raises_is_said_once_and_stops_nothing(caplog):
+    class Broken(Memory):
+        def log(self, step, scalars):
+            raise ConnectionError("no route to host")
+
+    mirror = Mirror("broken", Broken)
+    with caplog.at_level(logging.WARNING, logger="stablegrad"):
+        for step in range(20):
+            mirror.on_row({"step": step})
+        mirror.close()
+    assert "broken stopped: ConnectionError: no route to host" in caplog.text
+    assert mirror.dropped == 19
+
+
+def test_a_sink_that_cannot_be_opened_stops_nothing(caplog):
+    def fail():
+        raise OSError("offline")
+
+    mirror = Mirror("offline", fail)
+    mirror.on_row({"step": 1})
+    with caplog.at_level(logging.WARNING, logger="stablegrad"):
+        mirror.close()
+    assert "offline" in caplog.text
+
+
+def test_a_sink_that_hangs_neither_slows_training_nor_keeps_the_process(monkeypatch):
+    monkeypatch.setattr(trackers, "_CLOSE_SECONDS", 0.2)
+    release = threading.Event()
+
+    class Hanging(Memory):
+        def log(self, step, scalars):
+            release.wait(30)
+
+    mirror = Mirror("hanging", Hanging)
+    started = time.monotonic()
+    for step in range(5000):
+        mirror.on_row({"step": step})
+    mirror.close()
+    taken = time.monotonic() - started
+    release.set()
+    assert mirror.dropped > 3000  # the queue is bounded: what it cannot hold is counted, not kept
+    assert taken < 10  # one row blocks for 30 s: had training waited for any, this would show
+
+
+def test_only_numbers_are_mirrored():
+    assert scalars_of({"step": 3, "a": 1.5, "b": "text", "c": None, "d": 2}) == {"a": 1.5, "d": 2}
+
+
+def test_an_unknown_tracker_is_named_before_anything_starts():
+    with pytest.raises(UserError, match="did you mean 'wandb'"):
+        trackers.factories(["wanbd"])
+
+
+def test_a_run_is_uploaded_later(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps({"algo": "pqn"}))
+    (run / "metrics.jsonl").write_text('{"step": 1, "losses/loss": 2.0}\n{"step": 2, "losses/loss": 1.0}\n{"torn')
+    assert main(["upload", str(run), "--to", "tensorboard"]) == 0
+    assert "2 rows" in capsys.readouterr().out
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("losses/loss")] == [(1, 2.0), (2, 1.0)]
