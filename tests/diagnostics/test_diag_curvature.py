@@ -54,8 +54,7 @@ def test_the_trace_is_the_explicit_one_within_its_error(network, loss_fn, matrix
 
 def test_the_standard_error_is_that_of_independent_estimates(network, loss_fn) -> None:
     estimates = [
-        hessian_trace(loss_fn, network, probes=20, generator=torch.Generator().manual_seed(seed))
-        for seed in range(60)
+        hessian_trace(loss_fn, network, probes=20, generator=torch.Generator().manual_seed(seed)) for seed in range(60)
     ]
     spread = torch.tensor([one.value for one in estimates]).std().item()
     claimed = torch.tensor([one.standard_error for one in estimates]).mean().item()

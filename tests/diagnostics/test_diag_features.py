@@ -25,9 +25,7 @@ def test_pairwise_cosine_equals_the_naive_mean_over_pairs() -> None:
     pairs = [torch.cosine_similarity(rows[i], rows[j], dim=0) for i in range(7) for j in range(7) if i != j]
     assert features.pairwise_cosine(rows).item() == pytest.approx(torch.stack(pairs).mean().item(), abs=1e-6)
     with_empty = torch.cat([rows, torch.zeros(2, 3)])
-    assert features.pairwise_cosine(with_empty).item() == pytest.approx(
-        features.pairwise_cosine(rows).item(), abs=1e-6
-    )
+    assert features.pairwise_cosine(with_empty).item() == pytest.approx(features.pairwise_cosine(rows).item(), abs=1e-6)
     assert math.isnan(features.pairwise_cosine(rows[:1]).item())
 
 

@@ -17,10 +17,9 @@ C-CHAIN).
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Distribution, kl_divergence
+from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
 
-from stablegrad.diagnostics.parts import Network, features, outputs, split
-from stablegrad.diagnostics.purity import undisturbed
+from stablegrad.diagnostics.parts import Network, features, first_tensor, run, split, state_values
 from stablegrad.errors import UserError
 
 
@@ -30,12 +29,15 @@ def policy_churn(before: Network, after: Network, obs: Tensor) -> float:
 
     Raises UserError unless the outputs are `[B, A]` with two actions or more.
     """
-    return policy_churn_of(outputs(before, obs), outputs(after, obs)).item()
+    return policy_churn_of(first_tensor(run(before, obs)), first_tensor(run(after, obs))).item()
 
 
 def value_churn(before: Network, after: Network, obs: Tensor) -> float:
-    """Mean absolute change of the state's value (the largest output), in units of the outputs."""
-    return value_churn_of(outputs(before, obs), outputs(after, obs)).item()
+    """Mean absolute change of the state's value, in units of the outputs.
+
+    The value is the largest output, or what an actor-critic that returns (policy, values, …) says it is.
+    """
+    return value_churn_of(state_values(run(before, obs)), state_values(run(after, obs))).item()
 
 
 def representation_churn(before: Network, after: Network, obs: Tensor) -> float:
@@ -67,7 +69,11 @@ def representation_distance(before: Network, after: Network, obs: Tensor) -> flo
 
 
 def policy_kl(before: Network, after: Network, obs: Tensor) -> float:
-    """Mean KL(pi0(.|x) || pi1(.|x)) in nats, of policies given as logits `[B, A]` or distributions."""
+    """Mean KL(pi0(.|x) || pi1(.|x)) in nats.
+
+    A network returns its policy first, as logits `[B, A]` or as a torch distribution; one that has a
+    `log_std` [A] is a diagonal Gaussian and returns means.
+    """
     return kl_divergence(_policy(before, obs), _policy(after, obs)).mean().item()
 
 
@@ -82,7 +88,7 @@ def policy_churn_of(old: Tensor, new: Tensor) -> Tensor:
 
 
 def value_churn_of(old: Tensor, new: Tensor) -> Tensor:
-    return (state_values(new) - state_values(old)).abs().mean()
+    return (new - old).abs().mean()
 
 
 def representation_cosine_of(old: Tensor, new: Tensor) -> Tensor:
@@ -95,12 +101,15 @@ def representation_distance_of(old: Tensor, new: Tensor) -> Tensor:
     return (new - old).norm(dim=1).mean()
 
 
-def state_values(out: Tensor) -> Tensor:
-    """V(x) `[B]` from outputs `[B, A]`: the largest, which for one column or none is the value itself."""
-    return out.flatten(1).amax(dim=1) if out.ndim > 1 else out
+def is_gaussian(network: Network) -> bool:
+    """Whether the network's outputs are the means of a diagonal Gaussian policy: it then has a `log_std` [A]."""
+    return isinstance(getattr(network, "log_std", None), Tensor)
 
 
 def _policy(network: Network, obs: Tensor) -> Distribution:
-    with torch.no_grad(), undisturbed(*((network,) if isinstance(network, torch.nn.Module) else ())):
-        given = network(obs)
-    return given if isinstance(given, Distribution) else Categorical(logits=given, validate_args=False)
+    output = run(network, obs)
+    if isinstance(output, Distribution):
+        return output
+    if is_gaussian(network):
+        return Independent(Normal(first_tensor(output), network.log_std.detach().exp()), 1)  # type: ignore[attr-defined]
+    return Categorical(logits=first_tensor(output), validate_args=False)

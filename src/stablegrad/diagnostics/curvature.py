@@ -4,11 +4,15 @@ Hessian.
 The gradient's graph is built once; every Hessian-vector product is one more backward pass through it. `.grad`
 is never touched, the global generators are put back, and the vectors come from a private generator.
 
+`loss_fn` runs the network in the mode that it is in. Buffers that this changes (batch norm in training mode) are put
+back where `params` is the module itself; otherwise the closure must not change any.
+
 `params` says of which parameters the Hessian is taken: a module (all its parameters), a dict of tensors or of
 such dicts, or a list of tensors. `group="trunk"` keeps those of a module or dict whose name starts with
 `trunk.`.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -16,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stablegrad.diagnostics.purity import preserved_global_generators, private_generator
+from stablegrad.diagnostics.purity import private_generator, undisturbed
 from stablegrad.errors import UserError, nearest
 
 LossFn = Callable[[], Tensor]
@@ -50,16 +54,15 @@ def hessian_trace(
     """
     if probes < 1:
         raise UserError(f"hessian_trace needs at least one probe vector, got probes={probes}")
-    hessian = _Hessian(loss_fn, params, group)
-    draws = private_generator(generator, hessian.device)
-    samples = []
-    for _ in range(probes):
-        z = hessian.zeros().bernoulli_(0.5, generator=draws).mul_(2.0).sub_(1.0)
-        samples.append(torch.dot(z, hessian @ z))
+    with _unchanged(params):
+        hessian = _Hessian(loss_fn, params, group)
+        draws = private_generator(generator, hessian.device)
+        samples = []
+        for _ in range(probes):
+            z = hessian.zeros().bernoulli_(0.5, generator=draws).mul_(2.0).sub_(1.0)
+            samples.append(torch.dot(z, hessian @ z))
     quadratic = torch.stack(samples).double().cpu()
-    return Estimate(
-        quadratic.mean().item(), (quadratic.std() / probes**0.5).item() if probes > 1 else math.nan
-    )
+    return Estimate(quadratic.mean().item(), (quadratic.std() / probes**0.5).item() if probes > 1 else math.nan)
 
 
 def hessian_top_eigenvalue(
@@ -80,12 +83,10 @@ def hessian_top_eigenvalue(
     """
     if iterations < 1:
         raise UserError(f"hessian_top_eigenvalue needs at least one iteration, got iterations={iterations}")
-    hessian = _Hessian(loss_fn, params, group)
-    draws = private_generator(generator, hessian.device)
-    start = hessian.zeros().normal_(generator=draws)
-    return _top_ritz_value(
-        lambda v: hessian @ v, start / start.norm(), iterations=iterations, tolerance=tolerance
-    )
+    with _unchanged(params):
+        hessian = _Hessian(loss_fn, params, group)
+        start = hessian.zeros().normal_(generator=private_generator(generator, hessian.device))
+        return _top_ritz_value(lambda v: hessian @ v, start / start.norm(), iterations=iterations, tolerance=tolerance)
 
 
 def _top_ritz_value(
@@ -124,17 +125,19 @@ def _top_ritz_value(
     return found
 
 
+def _unchanged(params: ParamTree) -> contextlib.AbstractContextManager[None]:
+    return undisturbed(*((params,) if isinstance(params, nn.Module) else ()), evaluation=False)
+
+
 class _Hessian:
     """`H @ v` for flat vectors v over the chosen parameters."""
 
     def __init__(self, loss_fn: LossFn, params: ParamTree, group: str | None) -> None:
         self._params = select(params, group)
-        with preserved_global_generators(), torch.enable_grad():
+        with torch.enable_grad():
             loss = loss_fn()
             if not loss.requires_grad:
-                raise UserError(
-                    "the loss has no gradient: compute it from these parameters, without no_grad or detach"
-                )
+                raise UserError("the loss has no gradient: compute it from these parameters, without no_grad or detach")
             gradients = torch.autograd.grad(
                 loss, self._params, create_graph=True, allow_unused=True, materialize_grads=True
             )
@@ -154,9 +157,7 @@ class _Hessian:
         if not self._curved:
             return torch.zeros_like(vector)
         pieces = torch.split(vector, [p.numel() for p in self._params])
-        directions = [
-            piece.view_as(p) for piece, p, kept in zip(pieces, self._params, self._kept, strict=True) if kept
-        ]
+        directions = [piece.view_as(p) for piece, p, kept in zip(pieces, self._params, self._kept, strict=True) if kept]
         products = torch.autograd.grad(
             self._curved,
             self._params,
@@ -180,18 +181,12 @@ def select(params: ParamTree, group: str | None = None) -> list[Tensor]:
     else:
         named = {f"{index}": tensor for index, tensor in enumerate(params)}
         if group is not None:
-            raise UserError(
-                f"group '{group}' needs named parameters: pass the module or a dict instead of a list"
-            )
+            raise UserError(f"group '{group}' needs named parameters: pass the module or a dict instead of a list")
     if group is not None:
         known = {name.rsplit(".", depth)[0] for name in named for depth in range(1, name.count(".") + 1)}
-        named = {
-            name: tensor for name, tensor in named.items() if name == group or name.startswith(f"{group}.")
-        }
+        named = {name: tensor for name, tensor in named.items() if name == group or name.startswith(f"{group}.")}
         if not named:
-            raise UserError(
-                f"no parameter group '{group}'{nearest(group, known)}; known: {', '.join(sorted(known))}"
-            )
+            raise UserError(f"no parameter group '{group}'{nearest(group, known)}; known: {', '.join(sorted(known))}")
     trained = [tensor for tensor in named.values() if tensor.requires_grad]
     if not trained:
         raise UserError("none of the given parameters requires a gradient")

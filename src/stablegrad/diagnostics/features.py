@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from stablegrad.diagnostics.churn import state_values
-from stablegrad.diagnostics.parts import Network, outputs
+from stablegrad.diagnostics.parts import Network, run, state_values
 
 
 def summary(features: Tensor) -> dict[str, Tensor]:
@@ -36,9 +35,9 @@ def pairwise_cosine(features: Tensor) -> Tensor:
 
 
 def target_drift(before: Network, after: Network, obs: Tensor) -> float:
-    """Mean over `obs` of V1(x) - V0(x), signed, in units of the return; V is the largest output.
+    """Mean over `obs` of V1(x) - V0(x), signed, in units of the return; V as in `value_churn`.
 
     For the network that makes the bootstrap targets at two moments. Churn that cancels out leaves no drift;
     values that grow together without new reward do, which is how a divergence begins.
     """
-    return (state_values(outputs(after, obs)) - state_values(outputs(before, obs))).mean().item()
+    return (state_values(run(after, obs)) - state_values(run(before, obs))).mean().item()

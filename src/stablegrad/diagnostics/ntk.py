@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from stablegrad.diagnostics.churn import state_values
-from stablegrad.diagnostics.parts import first_tensor
+from stablegrad.diagnostics.parts import state_values
 from stablegrad.diagnostics.purity import undisturbed
 from stablegrad.diagnostics.ranks import effective_rank_of
 
@@ -13,7 +12,7 @@ _ENTRIES_AT_ONCE = 1 << 26
 
 
 def ntk(module: nn.Module, obs: Tensor) -> Tensor:
-    """The empirical tangent kernel of V(x) = max_a f(x)_a, `[N, N]` float64 on the CPU.
+    """The empirical tangent kernel of V (max_a f(x)_a, or a critic's value), `[N, N]` float64 on the CPU.
 
     K_ij = <grad_theta V(x_i), grad_theta V(x_j)> over all parameters (Jacot et al., 2018).
     """
@@ -41,7 +40,7 @@ def ntk_effective_rank(module: nn.Module, obs: Tensor) -> float:
 
 
 def _gradient(module: nn.Module, one: Tensor, params: list[Tensor]) -> Tensor:
-    value = state_values(first_tensor(module(one))).sum()
+    value = state_values(module(one)).sum()
     parts = torch.autograd.grad(value, params, allow_unused=True, materialize_grads=True)
     return torch.cat([part.reshape(-1) for part in parts])
 

@@ -13,6 +13,10 @@ Network = Callable[[Tensor], Any]
 """A module, or any function from observations [B, *] to outputs."""
 
 
+class NoHead(UserError):
+    """A network whose features cannot be told from its head."""
+
+
 class Parts(NamedTuple):
     """A network cut in two: `features(obs) -> [B, D]`, `head(features) -> outputs`."""
 
@@ -29,16 +33,17 @@ class _Call(NamedTuple):
     returned: Any
 
 
-def outputs(network: Network, obs: Tensor) -> Tensor:
-    """The network's outputs on `obs`, without gradient or trace; the first tensor if it returns several."""
-    with torch.no_grad(), undisturbed(*_modules(network)):
-        return first_tensor(network(obs))
+def run(network: Network, obs: Any) -> Any:
+    """Whatever the network returns on `obs`, without gradient or trace."""
+    modules = (network,) if isinstance(network, nn.Module) else ()
+    with torch.no_grad(), undisturbed(*modules):
+        return network(obs)
 
 
 def features(network: Network, obs: Tensor) -> Tensor:
     """What feeds the network's head, `[B, D]`: the input of the last layer that has parameters, flattened.
 
-    Raises UserError when `network` is a plain function, or its output is not what one of its submodules
+    Raises NoHead when `network` is a plain function, or its output is not what one of its submodules
     returned.
     """
     if isinstance(network, Parts):
@@ -71,17 +76,55 @@ def first_tensor(output: Any) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    values = (
-        output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else ()
-    )
-    for value in values:
-        if isinstance(value, Tensor):
-            return value
+    several = output.values() if isinstance(output, dict) else output
+    if isinstance(output, dict | tuple | list):
+        for value in several:
+            if isinstance(value, Tensor):
+                return value
     raise UserError(f"the network must return a tensor or several, not {type(output).__name__}")
+
+
+def critic_values(output: Any) -> Tensor | None:
+    """The values `[B]` of an actor-critic that returned (policy, values, …), or None.
+
+    A second tensor counts as values when it has one entry for each input.
+    """
+    if isinstance(output, tuple | list) and len(output) > 1 and isinstance(output[1], Tensor):
+        values = output[1].reshape(-1)
+        return values if len(values) == len(first_tensor(output)) else None
+    return None
+
+
+def state_values(output: Any) -> Tensor:
+    """V(x) `[B]` from what a network returned: the critic's values, else the largest output.
+
+    Raises UserError when there is no tensor.
+    """
+    values = critic_values(output)
+    if values is not None:
+        return values
+    first = first_tensor(output)
+    return first.flatten(1).amax(dim=1) if first.ndim > 1 else first
 
 
 def _cut(module: nn.Module, obs: Tensor) -> tuple[Tensor, list[nn.Module]]:
     """The input of the last layer with parameters, and the chain of modules from there to the output."""
+    # Two rows are enough to find it, and their activations small enough to hold all at once.
+    chain = _chain(module, obs[:2])
+    fed: list[Tensor] = []
+
+    def note(layer: nn.Module, given: tuple[Any, ...]) -> None:
+        fed.append(given[0].clone())
+
+    handle = chain[0].register_forward_pre_hook(note)
+    try:
+        run(module, obs)
+    finally:
+        handle.remove()
+    return fed[-1], chain
+
+
+def _chain(module: nn.Module, obs: Tensor) -> list[nn.Module]:
     calls: list[_Call] = []
 
     def note(layer: nn.Module, given: tuple[Any, ...], returned: Any) -> None:
@@ -89,8 +132,7 @@ def _cut(module: nn.Module, obs: Tensor) -> tuple[Tensor, list[nn.Module]]:
 
     handles = [part.register_forward_hook(note) for part in module.modules() if part is not module]
     try:
-        with torch.no_grad(), undisturbed(module):
-            target = first_tensor(module(obs))
+        target = first_tensor(run(module, obs))
     finally:
         for handle in handles:
             handle.remove()
@@ -99,24 +141,20 @@ def _cut(module: nn.Module, obs: Tensor) -> tuple[Tensor, list[nn.Module]]:
         # Inner modules return before the ones around them, so the first match is the innermost.
         made = next((call for call in calls if call.returned is target and call.module not in chain), None)
         if made is None or not isinstance(made.given, Tensor):
-            raise UserError(
+            raise NoHead(
                 f"cannot tell where the head of {type(module).__name__} begins: its output is not what one of"
                 " its layers returned; pass stablegrad.diagnostics.parts.Parts(features=…, head=…) instead"
             )
         chain.insert(0, made.module)
         target = made.given
         if any(True for _ in made.module.parameters()):
-            return target, chain
+            return chain
 
 
 def _require_module(network: Network) -> nn.Module:
     if isinstance(network, nn.Module):
         return network
-    raise UserError(
+    raise NoHead(
         "a plain function has no features to look at: pass the nn.Module, or"
         " stablegrad.diagnostics.parts.Parts(features=…, head=…)"
     )
-
-
-def _modules(network: Network) -> tuple[nn.Module, ...]:
-    return (network,) if isinstance(network, nn.Module) else ()

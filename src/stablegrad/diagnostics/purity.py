@@ -8,27 +8,32 @@ from torch import nn
 
 
 @contextmanager
-def undisturbed(*modules: nn.Module) -> Iterator[None]:
-    """Run a probe on `modules` in evaluation mode, then restore everything that the forward passes touched.
+def undisturbed(*modules: nn.Module, evaluation: bool = True) -> Iterator[None]:
+    """Run a probe on `modules` in evaluation mode (unless told not to), then restore all that forward passes touched.
 
     Restored exactly: the training flag of every submodule, every buffer, torch's global generators (CPU, and
     CUDA where it is in use), and generators that a submodule holds as attributes. Parameters and their
     `.grad` are not copied: a probe differentiates with `torch.autograd.grad`, which writes to neither.
     """
     flags = [(part, part.training) for module in modules for part in module.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for module in modules for buffer in module.buffers()]
+    buffers = [(buffer, buffer._version, buffer.detach().clone()) for module in modules for buffer in module.buffers()]
+    owners = [(part, dict(part._buffers)) for module in modules for part in module.modules()]
     states = [(generator, generator.get_state()) for module in modules for generator in _generators(module)]
     with preserved_global_generators():
         try:
-            for module in modules:
+            for module in modules if evaluation else ():
                 module.eval()
             yield
         finally:
             for part, training in flags:
                 part.training = training
+            for part, held in owners:
+                part._buffers.update(held)
             with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+                for buffer, version, before in buffers:
+                    # Writing to one that nobody changed would break a graph of the caller's that still needs it.
+                    if buffer._version != version:
+                        buffer.copy_(before)
             for generator, state in states:
                 generator.set_state(state)
 

@@ -26,9 +26,7 @@ def singular_values(features: Tensor) -> Tensor:
     Raises UserError when `features` is not a matrix or has no entry.
     """
     if features.ndim != 2 or features.numel() == 0:
-        raise UserError(
-            f"a rank needs features [N, D], got {list(features.shape)}: flatten each input's features"
-        )
+        raise UserError(f"a rank needs features [N, D], got {list(features.shape)}: flatten each input's features")
     # Rounding noise in float32 would add up to whole phantom directions of a rank-one matrix. MPS has no
     # float64.
     matrix = features.detach()
