@@ -7,5 +7,7 @@ AGENTS = Registry(
     {
         "pqn": "stablegrad.agents.pqn:PQN",
         "ppo": "stablegrad.agents.ppo:PPO",
+        "dqn": "stablegrad.agents.dqn:DQN",
+        "rainbow": "stablegrad.agents.rainbow:Rainbow",
     },
 )

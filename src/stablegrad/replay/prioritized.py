@@ -87,6 +87,11 @@ class Priorities:
         """How many slots may be drawn."""
         return self._live
 
+    @property
+    def largest(self) -> float:
+        """The largest priority ever given, |δ| + ε: what new transitions start with."""
+        return self._largest
+
     def follow(self, change: Change) -> None:
         """Keep up with the replay: drop and insert what `ReplayRing.add` says."""
         self._live += len(change.ready) - int(np.count_nonzero(self._tree.leaves[change.dropped]))

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from stablegrad import settings
 from stablegrad.agents import AGENTS
+from stablegrad.envs.ids import backend_of
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError, nearest
 from stablegrad.nn.spec import NetworkSpec
@@ -202,15 +203,22 @@ def _expand_faithful(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
     if not settings.coerce(values.pop("faithful", False), bool):
         return values
     published = dict(kind.published_behaviour)
-    if values.get("optimizer", kind.defaults.get("optimizer")) != "kron":
+    optimizer = published.get("optimizer", kind.defaults.get("optimizer"))
+    if values.get("optimizer", optimizer) != "kron":
         published.pop("conv_view", None)
+    if values.get("optimizer", optimizer) != optimizer:
+        published.pop("optimizer_eps", None)
     return {**published, **values}
 
 
 def _applicable(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The agent's defaults without an `optimizer_eps` that was meant for another optimizer than the chosen one."""
-    chosen = values.get("optimizer", defaults.get("optimizer"))
-    return {k: v for k, v in defaults.items() if k != "optimizer_eps" or chosen == defaults.get("optimizer")}
+    """The agent's defaults that fit: its `optimizer_eps` was meant for its optimizer, its `protocol` for Atari."""
+    unfit = set()
+    if values.get("optimizer", defaults.get("optimizer")) != defaults.get("optimizer"):
+        unfit.add("optimizer_eps")
+    if backend_of(str(values.get("env_id", defaults.get("env_id")))) != "atari":
+        unfit.add("protocol")
+    return {name: value for name, value in defaults.items() if name not in unfit}
 
 
 def _scaled(spec: OptimizerSpec) -> OptimizerSpec:

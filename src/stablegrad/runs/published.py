@@ -74,9 +74,6 @@ DROPPED: dict[str, Dropped] = {
     "measure_burnin": Dropped("pqn ppo", "stablegrad bench", "speed is measured apart from training"),
     "compile": Dropped("pqn ppo", "", "compiled paths come when they are proven equal to the plain one"),
     "cudagraphs": Dropped("pqn ppo", "", "graphed paths come when they are proven equal to the plain one"),
-    "start_e": Dropped("rainbow", "", "noisy layers explore; the published script never read it"),
-    "end_e": Dropped("rainbow", "", "noisy layers explore; the published script never read it"),
-    "exploration_fraction": Dropped("rainbow", "", "noisy layers explore; the published script never read it"),
 }
 
 

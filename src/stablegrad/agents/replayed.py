@@ -1,0 +1,163 @@
+"""What agents that learn from a replay share: when updates fall due, sampled experience, target networks."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from stablegrad.agents.base import AgentSetup, fractions, positive
+from stablegrad.envs.base import StepBatch
+from stablegrad.errors import UserError
+from stablegrad.replay.memory import check_memory
+from stablegrad.replay.prioritized import Priorities
+from stablegrad.replay.ring import ReplayRing
+
+
+def updates_due(steps: int, num_envs: int, *, every: int, after: int) -> range:
+    """The moments, in steps, of the updates that fell due within the last vector step of `num_envs` environments.
+
+    An update falls due at each multiple of `every` beyond `after`. So B environments make B / every updates a
+    vector step on average, and over any span the same moments come by, whatever B is. `steps` counts the last
+    vector step.
+    """
+    first = max(steps - num_envs, after) // every + 1
+    return range(first * every, steps + 1, every)
+
+
+def falls_due(moment: int, *, since: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in (since, moment]."""
+    return moment // every > since // every
+
+
+@torch.no_grad()
+def follow_(target: nn.Module, online: nn.Module, tau: float) -> None:
+    """target <- tau * online + (1 - tau) * target, parameter by parameter; 1 copies exactly. Buffers are copied."""
+    torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
+    for kept, current in zip(target.buffers(), online.buffers(), strict=True):
+        kept.copy_(current)
+
+
+class Experience:
+    """A replay, the priorities of its transitions where it has any, and the generator that samples from it.
+
+    Building it raises UserError, which says what would fit, where the memory does not hold what a run fills of it.
+    """
+
+    def __init__(
+        self,
+        setup: AgentSetup,
+        *,
+        capacity: int,
+        gamma: float,
+        n_step: int = 1,
+        share_frames: bool = True,
+        alpha: float | None = None,
+        epsilon: float = 1e-6,
+        seed: int,
+    ) -> None:
+        space, stack = setup.observation_space, None if share_frames else 1
+        assert isinstance(space, spaces.Box)
+        check_memory(
+            space,
+            setup.action_space,
+            capacity=min(capacity, setup.total_steps),
+            num_envs=setup.num_envs,
+            stack=stack,
+            prioritized=alpha is not None,
+        )
+        self.replay = ReplayRing(
+            space,
+            setup.action_space,
+            capacity=capacity,
+            num_envs=setup.num_envs,
+            stack=stack,
+            n_step=n_step,
+            gamma=gamma,
+            life_loss_ends=setup.life_loss_ends,
+            clip_rewards=setup.reward_clip,
+        )
+        self.priorities = None if alpha is None else Priorities(self.replay.capacity, alpha=alpha, epsilon=epsilon)
+        self._generator = np.random.default_rng(seed)
+        self._device = setup.device
+
+    def __len__(self) -> int:
+        """How many transitions may be sampled."""
+        return len(self.replay)
+
+    def begin(self, obs: np.ndarray) -> None:
+        """The first observations [B, *] to act on; called again, it does nothing."""
+        if not self.replay.begun:
+            self.replay.begin(obs)
+
+    def add(self, actions: np.ndarray, step: StepBatch) -> None:
+        """What `actions` [B] on the last observations led to."""
+        change = self.replay.add(actions, step)
+        if self.priorities is not None:
+            self.priorities.follow(change)
+
+    def sample(self, size: int, *, beta: float = 1.0) -> dict[str, Tensor]:
+        """`size` transitions on the device: obs, actions, rewards, discounts, next_obs, weights and slots, [N, *].
+
+        `rewards` are n-step returns and `discounts` what their bootstrap value is multiplied by; `weights` undo the
+        bias of the priorities with the exponent `beta` and are 1 without any.
+        """
+        if self.priorities is None:
+            weights = np.ones(size, np.float32)
+            found = self.replay.sample(size, self._generator)
+        else:
+            slots, weights = self.priorities.sample(size, beta=beta, rng=self._generator)
+            found = self.replay.gather(slots)
+        arrays = {
+            "obs": found.obs,
+            "actions": found.action,
+            "rewards": found.reward,
+            "discounts": found.discount,
+            "next_obs": found.next_obs,
+            "weights": weights,
+            "slots": found.slot,
+        }
+        return {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
+
+    def prioritise(self, slots: Tensor, errors: Tensor) -> None:
+        """New priorities of `slots` [N] from their absolute errors [N]; nothing without priorities."""
+        if self.priorities is not None:
+            self.priorities.update(slots.cpu().numpy(), errors.cpu().numpy())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "replay": self.replay.state_dict(),
+            "priorities": None if self.priorities is None else self.priorities.state_dict(),
+            "generator": self._generator.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.replay.load_state_dict(state["replay"])
+        if self.priorities is not None:
+            self.priorities.load_state_dict(state["priorities"])
+        self._generator.bit_generator.state = state["generator"]
+
+
+def replay_problems(config: Any) -> list[str]:
+    """What is wrong with the settings that DQN and Rainbow share, one sentence each."""
+    problems = positive(config, "buffer_size", "batch_size", "train_frequency", "target_network_frequency")
+    problems += fractions(config, "tau", "gamma", "start_e", "end_e", "exploration_fraction")
+    if config.learning_starts < 0:
+        problems.append(f"--learning_starts {config.learning_starts}: must not be negative")
+    return problems
+
+
+def capacity_problems(capacity: int, num_envs: int, n_step: int) -> list[str]:
+    """A sentence where a replay has no room for one window of n steps of every environment, and a row to write."""
+    least = num_envs * (n_step + 1)
+    if capacity >= least:
+        return []
+    return [f"--buffer_size {capacity}: {num_envs} environments with {n_step}-step returns need at least {least}"]
+
+
+def discrete_actions(algo: str, space: spaces.Space[Any]) -> int:
+    """How many actions there are; UserError where they are not discrete."""
+    if not isinstance(space, spaces.Discrete):
+        raise UserError(f"{algo} needs discrete actions, this environment has {space}: use ppo")
+    return int(space.n)

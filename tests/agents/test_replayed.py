@@ -1,0 +1,108 @@
+"""What DQN and Rainbow share: the schedule of updates, target networks, and a replay that fits in memory."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from agent_setups import Stream, build, play, setup
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stablegrad.agents.replayed import Experience, falls_due, follow_, updates_due
+from stablegrad.errors import UserError
+from stablegrad.replay import memory
+from stablegrad.runs.config import RunConfig
+
+
+def test_one_environment_learns_at_each_multiple_beyond_the_start():
+    moments = [list(updates_due(step, 1, every=4, after=10)) for step in range(1, 21)]
+    assert [step for step, due in enumerate(moments, 1) if due] == [12, 16, 20]
+    assert moments[11] == [12]
+
+
+@given(num_envs=st.integers(1, 40), every=st.integers(1, 9), after=st.integers(0, 90))
+def test_any_number_of_environments_makes_the_same_updates(num_envs, every, after):
+    span = 40 * num_envs
+    alone = [m for step in range(1, span + 1) for m in updates_due(step, 1, every=every, after=after)]
+    together = [
+        m for step in range(num_envs, span + 1, num_envs) for m in updates_due(step, num_envs, every=every, after=after)
+    ]
+    assert together == alone
+
+
+def test_one_update_a_vector_step_would_change_the_ratio():
+    """The control: eight environments owe two updates a vector step, not one."""
+    assert list(updates_due(16, 8, every=4, after=0)) == [12, 16]
+
+
+def test_a_target_falls_due_once_in_its_interval():
+    due = [m for m in range(4, 101, 4) if falls_due(m, since=m - 4, every=10)]
+    assert due == [12, 20, 32, 40, 52, 60, 72, 80, 92, 100]
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_targets_are_copied_after_the_same_updates_whatever_the_number_of_environments(num_envs):
+    settings = {"learning_starts": 0, "train_frequency": 2, "target_network_frequency": 24, "buffer_size": 200}
+    agent, stream = build("dqn", settings, num_envs=num_envs), Stream(num_envs)
+    copies = []
+    for _ in range(48 // num_envs):
+        agent.observe(stream.step(agent.act(stream.obs)))
+        for batch in agent.batches():
+            with torch.no_grad():
+                agent.network.head.bias += 1
+            before = agent.target.head.bias.clone()
+            agent.after_update(None, batch)
+            if not torch.equal(agent.target.head.bias, before):
+                copies.append(agent.updates)
+    assert copies == [12, 24]
+    assert agent.updates == 24
+
+
+def test_soft_and_hard_updates_of_a_target():
+    agent = build("dqn")
+    with torch.no_grad():
+        for parameter in agent.network.parameters():
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    before = copy.deepcopy(agent.target)
+    follow_(agent.target, agent.network, 0.25)
+    for new, old, online in zip(*(m.parameters() for m in (agent.target, before, agent.network)), strict=True):
+        torch.testing.assert_close(new, 0.75 * old + 0.25 * online)
+    follow_(agent.target, agent.network, 1.0)
+    for new, online in zip(agent.target.parameters(), agent.network.parameters(), strict=True):
+        assert torch.equal(new, online)
+        assert not new.requires_grad
+
+
+def test_memory_is_checked_before_anything_is_allocated(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 10**9)
+    atari = {"observation_space": spaces.Box(0, 255, (4, 84, 84), np.uint8), "num_envs": 1, "total_steps": 5_000_000}
+    with pytest.raises(UserError, match=r"7\.\d GB.*--buffer_size 2\d0000 would fit"):
+        Experience(setup(**atari), capacity=1_000_000, gamma=0.99, seed=1)
+    # What the run never fills needs no memory.
+    Experience(setup(**{**atari, "total_steps": 100_000}), capacity=1_000_000, gamma=0.99, seed=1)
+
+
+@pytest.mark.parametrize("algo", ["dqn", "rainbow"])
+def test_a_replay_too_small_for_its_environments_is_refused_with_the_number_needed(algo):
+    with pytest.raises(UserError, match=r"--buffer_size 7: 8 environments.* need at least"):
+        RunConfig.resolve(algo, {"env_id": "CartPole-v1", "buffer_size": 7, "num_envs": 8})
+
+
+def test_n_step_rewards_and_discounts_reach_the_batch():
+    agent = build("rainbow", {"learning_starts": 0, "n_step": 2, "gamma": 0.5, "train_frequency": 2, "batch_size": 64})
+    stream = Stream(truncated=(3,), terminated=(6,))
+    play(agent, stream, 6)
+    data = agent.experience.sample(400)
+    assert set(data["discounts"].unique().tolist()) == {0.0, 0.25, 0.5}  # ends, whole windows, the tail of a time-out
+
+
+def test_a_restored_agent_samples_what_the_saved_one_would_have():
+    agent = build("rainbow", {"learning_starts": 0})
+    play(agent, Stream(terminated=(4,)), 20)
+    restored = build("rainbow", {"learning_starts": 0}, seed=77)
+    restored.load_state_dict(copy.deepcopy(agent.state_dict()))
+    expected, found = agent.experience.sample(16, beta=0.5), restored.experience.sample(16, beta=0.5)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert not torch.equal(agent.experience.sample(16)["slots"], expected["slots"])
