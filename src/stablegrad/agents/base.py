@@ -45,8 +45,8 @@ class AgentSetup:
         ]
 
     def learning_reward(self, reward: np.ndarray) -> np.ndarray:
-        """The reward that targets are made of: its sign where the protocol clips, else as it came."""
-        return np.sign(reward) if self.reward_clip else reward
+        """The reward that targets are made of: clipped to -1 … 1 where the protocol says so, else as it came."""
+        return np.clip(reward, -1, 1) if self.reward_clip else reward
 
 
 class LossOutput(NamedTuple):

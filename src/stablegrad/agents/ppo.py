@@ -13,18 +13,16 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
+from stablegrad.agents.actor_critic import ActorCritic, entropy, log_prob, policy_size
 from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive
 from stablegrad.agents.normalization import ObservationNormalizer, RewardNormalizer
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
-from stablegrad.nn import build_torso
-from stablegrad.nn.heads import linear_head
-from stablegrad.nn.spec import FEATURES, NetworkSpec
 from stablegrad.replay.rollout import Rollout
-from stablegrad.rl import losses, returns
+from stablegrad.rl import losses, returns, schedules
 from stablegrad.settings import setting
 
 
@@ -60,35 +58,6 @@ class PPOConfig:
             raise UserError(problems)
 
 
-class ActorCritic(nn.Module):
-    """Observations to (policy parameters [B, A], values [B], features [B, 512] of the actor).
-
-    `log_std` [A], independent of the state, is there for continuous actions only.
-    """
-
-    def __init__(
-        self,
-        spec: NetworkSpec,
-        observation_space: spaces.Space[Any],
-        n_actions: int,
-        *,
-        shared: bool,
-        gaussian: bool,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.torso = build_torso(spec, observation_space, generator=generator)
-        self.actor = linear_head(FEATURES, n_actions, generator=generator)
-        self.critic_torso = None if shared else build_torso(spec, observation_space, generator=generator)
-        self.critic = linear_head(FEATURES, 1, gain=1.0, generator=generator)
-        self.log_std = nn.Parameter(torch.zeros(n_actions)) if gaussian else None
-
-    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        features = self.torso(obs)
-        valued = features if self.critic_torso is None else self.critic_torso(obs)
-        return self.actor(features), self.critic(valued).squeeze(-1), features
-
-
 class PPO(Agent):
     """One actor-critic network, its rollout, and two generators: one acts, one shuffles minibatches."""
 
@@ -116,12 +85,15 @@ class PPO(Agent):
         config, rows = sections["agent"], sections["budget"].num_envs * sections["agent"].num_steps
         if rows % config.num_minibatches:
             return [f"num_envs * num_steps = {rows} rows cannot be cut into --num_minibatches {config.num_minibatches}"]
+        if config.norm_adv and rows == config.num_minibatches:
+            return [f"--norm_adv needs two rows in a minibatch: {rows} rows in as many minibatches have one each"]
         return []
 
     def __init__(self, config: PPOConfig, setup: AgentSetup) -> None:
         self.config, self.setup = config, setup
-        self.gaussian = isinstance(setup.action_space, spaces.Box)
-        n_actions = math.prod(setup.action_space.shape) if self.gaussian else int(setup.action_space.n)
+        self._box = setup.action_space if isinstance(setup.action_space, spaces.Box) else None
+        self.gaussian = self._box is not None
+        n_actions = policy_size(setup.action_space)
         init, act, shuffle = setup.seeds(3)
         self.network = ActorCritic(
             setup.network,
@@ -137,7 +109,7 @@ class PPO(Agent):
         self._rollout = Rollout(config.num_steps, setup.num_envs, device=setup.device)
         self._observations = self._rewards = None
         if _default(config.normalize_obs, self.gaussian):
-            self._observations = ObservationNormalizer(setup.observation_space.shape)
+            self._observations = ObservationNormalizer(setup.observation_space.shape or ())
         if _default(config.normalize_reward, self.gaussian):
             self._rewards = RewardNormalizer(setup.num_envs, config.gamma)
         self.steps = 0
@@ -151,8 +123,8 @@ class PPO(Agent):
         self._obs = self._tensor(obs, update=True)
         with torch.no_grad():
             policy, self._values, _ = self.network(self._obs)
-            self._actions = self._sample(policy, self._acting)
-            self._log_probs = self._log_prob(policy, self.network.log_std, self._actions)
+            self._actions = self.network.sample(policy, self._acting)
+            self._log_probs = log_prob(policy, self.network.log_std, self._actions)
         return self._to_env(self._actions)
 
     def evaluate(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
@@ -164,7 +136,7 @@ class PPO(Agent):
             policy, _, _ = self.network(self._tensor(obs, update=False))
         if self.gaussian:
             return self._to_env(policy)
-        actions = self._sample(policy, generator)
+        actions = self.network.sample(policy, generator)
         uniform = torch.randint(policy.shape[-1], actions.shape, generator=generator, device=policy.device)
         explore = torch.rand(actions.shape, generator=generator, device=policy.device) < epsilon
         return self._to_env(torch.where(explore, uniform, actions))
@@ -227,17 +199,17 @@ class PPO(Agent):
         c = self.config
         named = dict(params["actor_critic"])
         policy, values, features = functional_call(self.network, named, (batch["obs"],))
-        log_ratio = self._log_prob(policy, named.get("log_std"), batch["actions"]) - batch["log_probs"]
+        log_ratio = log_prob(policy, named.get("log_std"), batch["actions"]) - batch["log_probs"]
         advantages = losses.normalized(batch["advantages"]) if c.norm_adv else batch["advantages"]
         policy_loss = losses.clipped_surrogate(log_ratio, advantages, c.clip_coef).mean()
         clip = c.clip_coef if c.clip_vloss else math.inf
         value_loss = losses.clipped_value_loss(values, batch["values"], batch["returns"], clip).mean()
-        entropy = self._entropy(policy, named.get("log_std")).mean()
-        loss = policy_loss + c.vf_coef * value_loss - c.ent_coef * entropy
+        bonus = entropy(policy, named.get("log_std")).mean()
+        loss = policy_loss + c.vf_coef * value_loss - c.ent_coef * bonus
         metrics = {
             "losses/policy_loss": policy_loss,
             "losses/value_loss": value_loss,
-            "losses/entropy": entropy,
+            "losses/entropy": bonus,
             "losses/approx_kl": losses.approx_kl(log_ratio),
             "losses/clip_fraction": losses.clip_fraction(log_ratio, c.clip_coef),
             "losses/explained_variance": losses.explained_variance(batch["values"], batch["returns"]),
@@ -254,8 +226,8 @@ class PPO(Agent):
         """Annealed from rollout to rollout, as published: the first one has the full rate."""
         if not self.config.anneal_lr:
             return 1.0
-        rollout = self.setup.num_envs * self.config.num_steps
-        return max(0.0, 1 - (self.steps - rollout) / self.setup.total_steps)
+        done = max(0, self.steps - self.setup.num_envs * self.config.num_steps)
+        return schedules.linear(done, start=1.0, end=0.0, duration=self.setup.total_steps)
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -284,27 +256,12 @@ class PPO(Agent):
             obs = self._observations(obs, update=update)
         return torch.as_tensor(obs, device=self.setup.device)
 
-    def _sample(self, policy: Tensor, generator: torch.Generator) -> Tensor:
-        if self.network.log_std is not None:
-            noise = torch.randn(policy.shape, generator=generator, device=policy.device)
-            return policy + self.network.log_std.exp() * noise
-        return torch.multinomial(policy.softmax(-1), 1, generator=generator).squeeze(-1)
-
-    def _log_prob(self, policy: Tensor, log_std: Tensor | None, actions: Tensor) -> Tensor:
-        if log_std is None:
-            return losses.categorical_log_prob(policy, actions)
-        return losses.gaussian_log_prob(policy, log_std, actions)
-
-    def _entropy(self, policy: Tensor, log_std: Tensor | None) -> Tensor:
-        return losses.categorical_entropy(policy) if log_std is None else losses.gaussian_entropy(log_std)
-
     def _to_env(self, actions: Tensor) -> np.ndarray:
         """Continuous actions are clipped to the space on their way out; the rollout keeps them as drawn."""
         array = actions.cpu().numpy()
-        if not self.gaussian:
+        if self._box is None:
             return array
-        space = self.setup.action_space
-        return np.clip(array.reshape(-1, *space.shape), space.low, space.high)
+        return np.clip(array.reshape(-1, *self._box.shape), self._box.low, self._box.high)
 
 
 def _default(value: bool | None, otherwise: bool) -> bool:

@@ -168,7 +168,11 @@ class PQN(Agent):
         return LossOutput(loss, features, {name: value.detach() for name, value in metrics.items()})
 
     def learning_rate_factor(self, group: str) -> float:
-        return max(0.0, 1 - self.steps / self.setup.total_steps) if self.config.anneal_lr else 1.0
+        """Annealed from rollout to rollout: the first one has the full rate."""
+        if not self.config.anneal_lr:
+            return 1.0
+        done = max(0, self.steps - self.setup.num_envs * self.config.num_steps)
+        return schedules.linear(done, start=1.0, end=0.0, duration=self.setup.total_steps)
 
     def metrics(self) -> dict[str, float]:
         return {"train/epsilon": self.epsilon}
