@@ -29,9 +29,7 @@ def test_point_estimates(rliable, runs, tasks):
     assert stats.median(x) == pytest.approx(metrics.aggregate_median(x), rel=1e-12)
     assert stats.iqm(x) == pytest.approx(metrics.aggregate_iqm(x), rel=1e-12)
     assert stats.optimality_gap(x) == pytest.approx(metrics.aggregate_optimality_gap(x), rel=1e-12)
-    assert stats.probability_of_improvement(x, y) == pytest.approx(
-        metrics.probability_of_improvement(x, y), rel=1e-12
-    )
+    assert stats.probability_of_improvement(x, y) == pytest.approx(metrics.probability_of_improvement(x, y), rel=1e-12)
 
 
 def test_intervals(rliable):
@@ -46,9 +44,7 @@ def test_intervals(rliable):
     ]
     for ours, theirs in pairs:
         np.random.seed(0)  # rliable ignores its random_state and draws from the global generator
-        _, intervals = library.get_interval_estimates(
-            {"x": x}, lambda s, f=theirs: np.array([f(s)]), reps=20_000
-        )
+        _, intervals = library.get_interval_estimates({"x": x}, lambda s, f=theirs: np.array([f(s)]), reps=20_000)
         interval = stats.bootstrap_interval(x, ours, rng=np.random.default_rng(0), resamples=200_000)
         low, high = intervals["x"][:, 0]
         assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.02 * (high - low))

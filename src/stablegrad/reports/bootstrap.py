@@ -79,9 +79,7 @@ def difference_interval(
     """
     x, y = _with_runs_first(scores_x), _with_runs_first(scores_y)
     if x.shape[1:] != y.shape[1:] or (paired and x.shape != y.shape):
-        raise ValueError(
-            f"cannot compare scores of shapes {x.shape} and {y.shape}{' in pairs' if paired else ''}"
-        )
+        raise ValueError(f"cannot compare scores of shapes {x.shape} and {y.shape}{' in pairs' if paired else ''}")
 
     def difference(first: Array, second: Array) -> Array:
         return statistic(first) - statistic(second)

@@ -92,13 +92,13 @@ def warnings(runs: Sequence[int], tasks: int) -> list[str]:
         )
     elif fewest < ENOUGH_RUNS:
         found.append(
-            f"Fewer than {ENOUGH_RUNS} seeds: the nominal 95 % bootstrap interval of {fewest} runs of one"
-            f" game holds the truth about {100 * coverage(fewest):.0f} % of the time, so they are too narrow."
+            f"Fewer than {ENOUGH_RUNS} seeds make the intervals too narrow: the nominal 95\u00a0% interval of {fewest}"
+            f" runs of one game holds the truth about {100 * coverage(fewest):.0f}\u00a0% of the time."
         )
     if len(runs) > 1 and fewest > 1 and (floor := smallest_p_value(fewest, fewest, tasks)) > 0.05:
         found.append(
             f"With {fewest} seeds on {tasks} game{'s' if tasks > 1 else ''} no permutation test can fall"
-            f" below p = {floor:.2g}: no difference, however large, is significant at 5 % here."
+            f" below p = {floor:.2g}: no difference, however large, is significant at 5\u00a0% here."
         )
     if len(set(runs)) > 1:
         found.append(f"The arms have different numbers of seeds ({min(runs)} to {max(runs)}).")

@@ -1,0 +1,194 @@
+"""Run folders as reports see them: small columns of numbers, read once, without the training half."""
+
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stablegrad.errors import UserError
+
+Floats = NDArray[np.floating[Any]]
+Steps = NDArray[np.integer[Any]]
+
+TRAIN_RETURN = "train/episode_return"
+EPISODES = "train/episodes"
+EVALUATION_RETURN = "eval/episode_return"
+_HEAD = ("step", "update", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of one run: `values [n]` float32 logged at `steps [n]` int64 (agent steps, ascending)."""
+
+    steps: Steps
+    values: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """An evaluation of whole games: raw `scores`, played at `step` with this epsilon."""
+
+    step: int
+    scores: tuple[float, ...]
+    epsilon: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What a run folder says about a run. `series` is by metric name, in the order the run wrote them."""
+
+    path: Path
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    status: dict[str, Any]
+    series: dict[str, Series]
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.get("seed", 0))
+
+    @property
+    def state(self) -> str:
+        """created, running, done, stopped, failed, or unknown."""
+        return str(self.status.get("state", "unknown"))
+
+    @property
+    def last_step(self) -> int:
+        """The last agent step that left a trace."""
+        logged = [int(series.steps[-1]) for series in self.series.values() if len(series.steps)]
+        return max([*logged, int(self.status.get("step", 0))])
+
+    @property
+    def budget(self) -> int:
+        """The agent steps that the run was given; what it made where its config does not say."""
+        return int(self.config.get("total_timesteps") or self.last_step)
+
+
+def find_runs(paths: Sequence[str | Path]) -> list[Path]:
+    """Run folders among `paths` and below them, sorted, each once; hidden folders are not looked into.
+
+    Raises UserError, with every problem, for a path that neither is nor holds a run.
+    """
+    found: dict[Path, Path] = {}
+    problems = []
+    for path in map(Path, paths):
+        inside = list(_runs_below(path))
+        if not inside:
+            what = "holds no run (there is no config.json in it)" if path.is_dir() else "does not exist"
+            problems.append(f"{path} {what}: name run folders, or a folder of them")
+        found.update((run.resolve(), run) for run in inside)
+    if not problems and not found:
+        problems.append("no run folder was named")
+    if problems:
+        raise UserError(problems)
+    return list(found.values())
+
+
+def _runs_below(path: Path) -> Iterator[Path]:
+    """A run folder is not looked into: its checkpoints may hold copies of its config."""
+    if (path / "config.json").is_file():
+        yield path
+    elif path.is_dir():
+        for child in sorted(path.iterdir()):
+            if child.is_dir() and not child.name.startswith("."):
+                yield from _runs_below(child)
+
+
+def load_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
+    """All runs in `paths` (see `find_runs`). Raises UserError for a run whose config cannot be read."""
+    return [load_run(path) for path in find_runs(paths)]
+
+
+def load_run(path: Path) -> RunRecord:
+    """One run folder. Files that a run may lack (it has just begun, was never evaluated) count as empty."""
+    config = _read_object(path / "config.json")
+    if config is None:
+        raise UserError(f"{path / 'config.json'} is not a JSON object: the run cannot be judged")
+    series = _columns(path / "metrics.jsonl")
+    if TRAIN_RETURN not in series:
+        series |= _returns_from_episodes(path / "episodes.jsonl")
+    return RunRecord(
+        path=path,
+        config=config,
+        manifest=_read_object(path / "manifest.json") or {},
+        status=_read_object(path / "status.json") or {},
+        series=series,
+        evaluations=tuple(_evaluations(path / "evaluations.jsonl")),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a JSON-lines file; a line that a kill tore is skipped."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def _columns(path: Path) -> dict[str, Series]:
+    """metrics.jsonl as one series a metric; rows before a row of the same or an earlier step are dropped."""
+    steps = array("q")
+    columns: dict[str, tuple[array[int], array[float]]] = {}
+    for number, row in enumerate(_records(path)):
+        steps.append(int(row.get("step", number)))
+        for name, value in row.items():
+            if name in _HEAD or not isinstance(value, int | float):
+                continue
+            column = columns.get(name)
+            if column is None:
+                column = columns[name] = (array("i"), array("f"))
+            column[0].append(number)
+            column[1].append(value)
+    at = np.array(steps, dtype=np.int64)
+    # A run that was resumed by other means than ours may have logged some steps twice: the last word counts.
+    current = at < np.append(np.minimum.accumulate(at[::-1])[::-1][1:], np.iinfo(np.int64).max)
+    result = {}
+    for name, (numbers, values) in columns.items():
+        rows = np.array(numbers, dtype=np.int64)
+        kept = current[rows]
+        result[name] = Series(at[rows][kept], np.array(values, dtype=np.float32)[kept])
+    return result
+
+
+def _returns_from_episodes(path: Path) -> dict[str, Series]:
+    """Training returns of a run whose rows have none: one row for every step at which games ended."""
+    steps, scores = array("q"), array("d")
+    for record in _records(path):
+        if "step" in record and "score" in record:
+            steps.append(int(record["step"]))
+            scores.append(float(record["score"]))
+    if not steps:
+        return {}
+    unique, where, counts = np.unique(np.array(steps), return_inverse=True, return_counts=True)
+    means = np.bincount(where, weights=np.array(scores)) / counts
+    return {
+        TRAIN_RETURN: Series(unique, means.astype(np.float32)),
+        EPISODES: Series(unique, counts.astype(np.float32)),
+    }
+
+
+def _evaluations(path: Path) -> Iterator[Evaluation]:
+    for record in _records(path):
+        scores = record.get("scores", record.get("episodes"))
+        if isinstance(scores, list) and scores:
+            yield Evaluation(int(record.get("step", 0)), tuple(map(float, scores)), record.get("epsilon"))

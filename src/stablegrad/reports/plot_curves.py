@@ -1,0 +1,150 @@
+"""Learning curves: one panel a game, and one for all of them."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from stablegrad.reports.arms import SIZE_KEYS, Arm, Study, families
+from stablegrad.reports.bootstrap import Interval
+from stablegrad.reports.curves import CURVE_WINDOW, band, return_curve
+from stablegrad.reports.figures import Figure, Panel, Style
+from stablegrad.reports.judge import Judgement
+from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
+from stablegrad.reports.load import TRAIN_RETURN, Floats, Steps
+from stablegrad.reports.names import percent, phrase, size
+from stablegrad.reports.theme import SERIES
+
+MOST_SINGLE_RUNS = 12
+"""Up to so many runs in a study, each is also drawn as a thin line."""
+MOST_RAW_RUNS = 3
+"""Up to so many, the thin lines are what was logged, before smoothing."""
+BAND_RESAMPLES = 500
+_COLUMNS = ("arm", "step", "iqm", "low", "high")
+
+Curves = dict[tuple[str, str], Floats]
+"""(arm label, task) -> smoothed curves `[runs, G]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningCurves:
+    """Training scores over steps: the seeds of an arm are one line, their IQM, in a band of 95 %."""
+
+    study: Study
+    judgement: Judgement | None
+    styles: Styles
+    metric: str
+    grid: Steps
+    rng: np.random.Generator
+
+    def figure(self) -> Figure:
+        """One panel a game, and one for all."""
+        curves = self._curves()
+        panels = []
+        if self.judgement is not None and len(self.judgement.tasks) > 1:
+            panels.append(self._all_games(self.judgement, curves))
+        panels += [self._one_game(task, curves) for task in self.study.tasks]
+        what = "Training return (raw score of whole games)" if self.metric == TRAIN_RETURN else self.metric
+        caption = (
+            f"{what}. Each point is the mean over the {self._window:,} steps before it ({percent(CURVE_WINDOW)} of the"
+            f" budget), every game counting once. {self._about_seeds()}"
+        )
+        return Figure("learning_curves", "Score over steps", caption, _COLUMNS, panels, legend_of(self.styles))
+
+    def by_size(self, judgement: Judgement) -> Figure:
+        """One panel a family of arms that differ in network size: depths by colour, widths by dash."""
+        curves = self._curves()
+        judged = {verdict.label for verdict in judgement.verdicts}
+        members = families(self.study)
+        arms = [arm for its in members.values() for arm in its]
+        keys = [key for key in SIZE_KEYS if key in self.study.varying]
+        known = {key: sorted({arm.settings[key] for arm in arms}, key=partial(size, key)) for key in keys}
+        places = {arm.label: [known[key].index(arm.settings[key]) % len(SERIES) for key in keys] for arm in arms}
+        styles = {label: Style(at[0], at[1] if len(at) > 1 else 0) for label, at in places.items()}
+        panels = []
+        for family, its in members.items():
+            bands = {a.label: self._judged_band(a.label, judgement, curves) for a in its if a.label in judged}
+            panels.append(self._bands_panel(family, bands, styles, judgement))
+        names = {styles[arm.label]: ", ".join(phrase(key, arm.settings[key]) for key in keys) for arm in arms}
+        legend = sorted(
+            ((name, style) for style, name in names.items()), key=lambda entry: (entry[1].place, entry[1].dash_place)
+        )
+        caption = f"IQM of the {judgement.scale.name}, smoothed over {self._window:,} steps; bands as above."
+        return Figure("scaling_curves", "Learning by size", caption, _COLUMNS, panels, legend)
+
+    def _curves(self) -> Curves:
+        return {(arm.label, task): self._smoothed(arm, task) for arm in self.study.arms for task in arm.tasks}
+
+    @property
+    def _window(self) -> int:
+        return max(1, round(CURVE_WINDOW * float(self.grid[-1])))
+
+    def _smoothed(self, arm: Arm, task: str) -> Floats:
+        """`[runs, G]`."""
+        return np.stack([return_curve(run, self.metric, self.grid, window=self._window) for run in arm.on(task)])
+
+    def _one_game(self, task: str, curves: Curves) -> Panel:
+        """All arms on one game, raw scores."""
+        here = {label: values for (label, its), values in curves.items() if its == task}
+        bands = {label: self._band(label, values[:, None, :]) for label, values in here.items()}
+        thin = self._thin_lines(task, here)
+
+        def draw(axes: Axes) -> None:
+            for label, at, values in thin:
+                axes.plot(at, values, color=self.styles[label].colour, linewidth=0.6, alpha=0.45, zorder=2)
+            for label, interval in bands.items():
+                draw_band(axes, self.grid, interval, self.styles[label])
+            steps_axis(axes, self.grid)
+
+        return Panel(task, draw, [row for label, b in bands.items() for row in band_rows(label, self.grid, b)])
+
+    def _thin_lines(self, task: str, here: dict[str, Floats]) -> list[tuple[str, Steps, Floats]]:
+        """Single runs: label, steps, values."""
+        if len(self.study.runs) <= MOST_RAW_RUNS:
+            return [
+                (arm.label, run.series[self.metric].steps, run.series[self.metric].values)
+                for arm in self.study.arms
+                for run in arm.on(task)
+                if self.metric in run.series
+            ]
+        if len(self.study.runs) <= MOST_SINGLE_RUNS:
+            return [(label, self.grid, curve) for label, values in here.items() for curve in values]
+        return []
+
+    def _all_games(self, judgement: Judgement, curves: Curves) -> Panel:
+        """All judged arms on all games, normalised."""
+        bands = {v.label: self._judged_band(v.label, judgement, curves) for v in judgement.verdicts}
+        return self._bands_panel(f"All {len(judgement.tasks)} games", bands, self.styles, judgement)
+
+    def _bands_panel(self, title: str, bands: dict[str, Interval], styles: Styles, judgement: Judgement) -> Panel:
+        def draw(axes: Axes) -> None:
+            for label, interval in bands.items():
+                draw_band(axes, self.grid, interval, styles[label])
+            axes.set_ylabel(f"IQM, {judgement.scale.name}")
+            steps_axis(axes, self.grid)
+
+        return Panel(title, draw, [row for label, b in bands.items() for row in band_rows(label, self.grid, b)])
+
+    def _judged_band(self, label: str, judgement: Judgement, curves: Curves) -> Interval:
+        """An arm's IQM over all games; as many runs of each game as the game with the fewest has."""
+        on = [curves[label, task] for task in judgement.tasks]
+        fewest = min(map(len, on))
+        parts = [judgement.scale.apply(t, values[:fewest]) for t, values in zip(judgement.tasks, on, strict=True)]
+        return self._band(label, np.stack(parts, axis=1))
+
+    def _band(self, label: str, curves: Floats) -> Interval:
+        """`[runs, tasks, G]` -> three `[G]`; resampling is spared where no band is drawn."""
+        return band(curves, rng=self.rng, resamples=1 if self.styles[label].place is None else BAND_RESAMPLES)
+
+    def _about_seeds(self) -> str:
+        counts = sorted({count for arm in self.study.arms for task in arm.tasks if (count := len(arm.on(task)))})
+        raw = " Thin lines: single runs as logged." if len(self.study.runs) <= MOST_RAW_RUNS else ""
+        if counts == [1]:
+            return f"One seed an arm: no band can be given.{raw}"
+        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        if not raw and len(self.study.runs) <= MOST_SINGLE_RUNS:
+            raw = " Thin lines: single runs."
+        return (
+            f"A line is the interquartile mean of {seeds} seeds a game, its band the 95\u00a0% bootstrap interval.{raw}"
+        )

@@ -1,0 +1,228 @@
+"""Everything else that runs log: a panel a metric, and a map of layer x time for what is logged by layer."""
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+
+from stablegrad.diagnostics.catalogue import entry
+from stablegrad.errors import UserError
+from stablegrad.reports import theme
+from stablegrad.reports.arms import Arm, Study
+from stablegrad.reports.bootstrap import Interval
+from stablegrad.reports.curves import CURVE_WINDOW, windowed_mean
+from stablegrad.reports.figures import Figure, Margins, Panel, short_number
+from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
+from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, Steps
+
+LAYER_COLUMNS = 60
+MOST_MAPS = 48
+MOST_PANELS = 18
+_ELSEWHERE = frozenset({TRAIN_RETURN, EPISODES, "train/hns"})
+_ORDER = (
+    "gradients",
+    "units",
+    "ranks",
+    "features",
+    "curvature",
+    "churn",
+    "weights",
+    "losses",
+    "eval",
+    "replay",
+    "train",
+)
+_FIRST_MAPS = ("gradients/raw", "gradients/update", "units/dormant", "units/dead", "features/spectrum")
+_LOG_SPAN = 30.0
+"""Positive values that span more than this factor are drawn on a logarithmic scale."""
+
+
+def layer_maps(study: Study, styles: Styles, *, grid: Steps) -> list[Figure]:
+    """One figure a family of per-layer metrics (`gradients/raw/<layer>`), one panel an arm (the highlighted
+    ones)."""
+    families = layer_families(study)
+    if len(study.arms) > 1:
+        # The same picture as `raw`, scaled.
+        families.pop("gradients/clipped", None)
+    arms = [arm for arm in study.arms if styles[arm.label].place is not None]
+    coarse = grid[:: max(1, len(grid) // LAYER_COLUMNS)]
+    order = sorted(families, key=lambda f: (_FIRST_MAPS.index(f) if f in _FIRST_MAPS else len(_FIRST_MAPS), f))
+    figures: list[Figure] = []
+    for family in order[: max(1, MOST_MAPS // len(arms))]:
+        figures.append(_layer_map(family, families[family], arms, coarse))
+    return figures
+
+
+def metric_panels(study: Study, styles: Styles, *, grid: Steps) -> list[Figure]:
+    """One figure a family (`losses`, `ranks`, …), one panel a metric; what stands in `layer_maps` is left
+    out."""
+    layered = {name for names in layer_families(study).values() for name in names}
+    names = dict.fromkeys(name for run in study.runs for name in run.series if name not in layered | _ELSEWHERE)
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(name.partition("/")[0], []).append(name)
+    order = sorted(families, key=lambda f: (_ORDER.index(f) if f in _ORDER else len(_ORDER), f))
+    return [_family(family, families[family][:MOST_PANELS], study.arms, styles, grid) for family in order]
+
+
+def lead(study: Study, grid: Steps) -> str:
+    """What all of `metric_panels` have in common, in words."""
+    several = any(len(arm.runs) > 1 for arm in study.arms)
+    line = "A line is the median over an arm's runs, its band goes from the lower to the upper quartile. "
+    return f"{line if several else ''}Each point is the mean over the {_window(grid):,} steps before it."
+
+
+def layer_families(study: Study) -> dict[str, list[str]]:
+    """`gradients/raw` -> its metrics in the order in which runs wrote them, for families of three layers or
+    more."""
+    families: dict[str, dict[str, None]] = {}
+    for run in study.runs:
+        for name in run.series:
+            parts = name.split("/", 2)
+            if len(parts) == 3 and parts[2] != "total":
+                families.setdefault("/".join(parts[:2]), {})[name] = None
+    return {family: list(names) for family, names in families.items() if len(names) >= 3}
+
+
+def described(name: str) -> tuple[str, str]:
+    """Unit and definition of a metric, empty where the catalogue does not have it (a user's own)."""
+    try:
+        found = entry(name)
+    except UserError:
+        return "", ""
+    return found.unit, found.definition
+
+
+def _family(family: str, names: Sequence[str], arms: Sequence[Arm], styles: Styles, grid: Steps) -> Figure:
+    window = _window(grid)
+    panels = []
+    for name in names:
+        bands = []
+        for arm in arms:
+            curves = [windowed_mean(run.series[name], grid, window) for run in arm.runs if name in run.series]
+            if curves:
+                bands.append((arm.label, _spread(np.stack(curves))))
+        panels.append(_panel(name, bands, styles, grid))
+    columns = ("arm", "step", "median", "low", "high")
+    return Figure(f"metrics_{family}", family.capitalize(), "", columns, panels, legend_of(styles), (3.9, 2.3))
+
+
+def _panel(name: str, bands: Sequence[tuple[str, Interval]], styles: Styles, grid: Steps) -> Panel:
+    unit, definition = described(name)
+    values = np.concatenate([np.ravel(interval.point) for _, interval in bands])
+    finite = values[np.isfinite(values)]
+    logarithmic = len(finite) > 0 and finite.min() > 0 and _spans_decades(finite, unit)
+
+    def draw(axes: Axes) -> None:
+        for label, interval in bands:
+            draw_band(axes, grid, interval, styles[label])
+        if logarithmic:
+            axes.set_yscale("log")
+        axes.set_ylabel(unit)
+        steps_axis(axes, grid)
+
+    rows = [row for label, interval in bands for row in band_rows(label, grid, interval)]
+    return Panel(name, draw, rows, note=definition)
+
+
+def _spread(curves: Floats) -> Interval:
+    """Quartiles over runs `[runs, G]` -> three `[G]`; NaN where no run has a value."""
+    have = np.isfinite(curves).any(axis=0)
+    low, point, high = (np.full(curves.shape[1], np.nan) for _ in range(3))
+    if have.any():
+        low[have], point[have], high[have] = np.nanpercentile(curves[:, have], [25, 50, 75], axis=0)
+    return Interval(low, high, point)
+
+
+def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Steps) -> Figure:
+    window = _window(grid)
+    maps = {arm.label: _rows(names, arm, grid, window) for arm in arms}
+    values = np.concatenate([np.ravel(values) for _, values in maps.values()])
+    unit, definition = described(names[0])
+    norm, log = _norm(values[np.isfinite(values)], unit)
+    panels = [
+        Panel(
+            label,
+            _map_drawer(layers, values, norm, grid),
+            [
+                (layer, int(step), float(value))
+                for layer, row in zip(layers, values, strict=True)
+                for step, value in zip(grid, row, strict=True)
+                if np.isfinite(value)
+            ],
+        )
+        for label, (layers, values) in maps.items()
+        if layers
+    ]
+    title = f"{family.replace('/', ', ').capitalize()} by layer"
+    caption = (
+        f"{definition} Layers from the input (top) to the output, the {'geometric mean' if log else 'mean'} over an"
+        f" arm's runs{f', in {unit}' if unit else ''}; one {'logarithmic ' if log else ''}colour scale for all panels."
+    ).strip()
+    most = max((len(layers) for layers, _ in maps.values()), default=3)
+    name = f"layers_{family.replace('/', '_')}"
+    longest = max((len(layer) for layers, _ in maps.values() for layer in layers), default=0)
+    margins = Margins(left=min(1.9, 0.15 + 0.052 * longest), right=0.6)
+    size = (3.9, 0.7 + 0.13 * min(max(most, 8), 24))
+    return Figure(name, title, caption, ("layer", "step", "value"), panels, size=size, margins=margins)
+
+
+def _rows(names: Collection[str], arm: Arm, grid: Steps, window: int) -> tuple[list[str], Floats]:
+    """The arm's layers and `[layers, G]`: the mean over runs, of logarithms where all are positive."""
+    layers, rows = [], []
+    # In the arm's own order: a deeper network has layers between those of a shallower one.
+    for name in dict.fromkeys(name for run in arm.runs for name in run.series if name in names):
+        curves = [windowed_mean(run.series[name], grid, window) for run in arm.runs if name in run.series]
+        layers.append(name.split("/", 2)[2])
+        rows.append(_mean(np.stack(curves)))
+    return layers, np.stack(rows) if rows else np.empty((0, len(grid)))
+
+
+def _mean(curves: Floats) -> Floats:
+    """Over runs, geometric where all values are positive; NaN where none has a value."""
+    finite = np.isfinite(curves)
+    count = finite.sum(axis=0)
+    positive = bool((curves[finite] > 0).all())
+    values = np.where(finite, np.log(np.where(finite, curves, 1.0)) if positive else curves, 0.0)
+    with np.errstate(invalid="ignore"):
+        means = values.sum(axis=0) / np.where(count, count, np.nan)
+    return np.exp(means) if positive else means
+
+
+def _spans_decades(positive: Floats, unit: str) -> bool:
+    """Whether values ask for a logarithmic scale; a share is read against 0 and 1, so it never does."""
+    return not unit.startswith(("share", "probability")) and bool(positive.max() > _LOG_SPAN * positive.min())
+
+
+def _norm(values: Floats, unit: str) -> tuple[Normalize, bool]:
+    """One colour scale for all maps: logarithmic where positive values span decades."""
+    if not len(values):
+        return Normalize(0, 1), False
+    positive = values[values > 0]
+    if len(positive) and len(positive) > 0.9 * len(values) and _spans_decades(positive, unit):
+        # A few vanishing values would otherwise leave one colour for everything else.
+        return LogNorm(max(positive.min(), positive.max() * 1e-8), positive.max()), True
+    return Normalize(min(0.0, float(values.min())), float(values.max()) or 1.0), False
+
+
+def _map_drawer(layers: Sequence[str], values: Floats, norm: Normalize, grid: Steps) -> Callable[[Axes], None]:
+    def draw(axes: Axes) -> None:
+        extent = (0.0, float(grid[-1]), len(layers) - 0.5, -0.5)
+        image = axes.imshow(values, cmap=theme.HEAT, norm=norm, aspect="auto", extent=extent, interpolation="nearest")
+        every = max(1, len(layers) // 24)
+        axes.set_yticks(range(0, len(layers), every), layers[::every], fontsize=6.5)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        steps_axis(axes, grid)
+        beside = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
+        bar = image.figure.colorbar(image, cax=beside, format=lambda value, _: short_number(value))
+        bar.outline.set_visible(False)
+        beside.minorticks_off()
+        beside.tick_params(labelsize=7)
+
+    return draw
+
+
+def _window(grid: Steps) -> int:
+    return max(1, round(CURVE_WINDOW * float(grid[-1])))
