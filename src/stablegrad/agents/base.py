@@ -61,10 +61,10 @@ class LossOutput(NamedTuple):
     extras: dict[str, Tensor] = {}  # noqa: RUF012 - never mutated
 
 
-class Agent(ABC):
-    """One algorithm, built as `Agent(config, setup)`; subclass it, and only it: agents do not inherit from agents.
+class Algorithm(ABC):
+    """What can be trained: parameter groups, where batches come from, and their loss.
 
-    The loop calls `act`, `observe`, then one update per batch of `batches()`, with `after_update` behind each.
+    One update follows from each batch of `batches()`, with `after_update` behind it.
     """
 
     Config: ClassVar[type]
@@ -78,10 +78,6 @@ class Agent(ABC):
 
     groups: dict[str, nn.Module]
     """The trained modules: one optimizer each. The first is the one that probes look at."""
-
-    @abstractmethod
-    def __init__(self, config: Any, setup: AgentSetup) -> None:
-        """Build networks, storage and generators; draw only from `setup.seeds`."""
 
     @classmethod
     def check(cls, **sections: Any) -> list[str]:
@@ -97,18 +93,6 @@ class Agent(ABC):
     def boundary(self) -> bool:
         """True where the agent holds no half-filled rollout: a cheap moment for a checkpoint."""
         return True
-
-    @abstractmethod
-    def act(self, obs: np.ndarray) -> np.ndarray:
-        """Exploring actions for obs [B, *]."""
-
-    @abstractmethod
-    def evaluate(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
-        """Evaluation actions for obs [B, *]: the greedy policy, with probability epsilon a uniform action."""
-
-    @abstractmethod
-    def observe(self, step: StepBatch) -> None:
-        """Store what the last action led to."""
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
@@ -136,6 +120,29 @@ class Agent(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over a state, in place where tensors are shared (parameters, buffers)."""
+
+
+class Agent(Algorithm):
+    """An algorithm that acts, built as `Agent(config, setup)`; subclass it, and only it: agents inherit from no agent.
+
+    The loop calls `act` and `observe`, and then learns from `batches()`.
+    """
+
+    @abstractmethod
+    def __init__(self, config: Any, setup: AgentSetup) -> None:
+        """Build networks, storage and generators; draw only from `setup.seeds`."""
+
+    @abstractmethod
+    def act(self, obs: np.ndarray) -> np.ndarray:
+        """Exploring actions for obs [B, *]."""
+
+    @abstractmethod
+    def evaluate(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
+        """Evaluation actions for obs [B, *]: the greedy policy, with probability epsilon a uniform action."""
+
+    @abstractmethod
+    def observe(self, step: StepBatch) -> None:
+        """Store what the last action led to."""
 
 
 def positive(config: Any, *names: str) -> list[str]:

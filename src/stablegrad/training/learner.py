@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stablegrad.agents.base import Agent, Batch, LossOutput
+from stablegrad.agents.base import Algorithm, Batch, LossOutput
 from stablegrad.nn import advance_power_iteration_, taps
 from stablegrad.plasticity.base import Intervention, Moment
 from stablegrad.runs.config import OptimizerSpec
@@ -40,7 +40,7 @@ class Learner:
     """Owns one optimizer for each of the agent's parameter groups, and the generator of the losses."""
 
     def __init__(
-        self, agent: Agent, spec: OptimizerSpec, *, seed: int, interventions: Sequence[Intervention] = ()
+        self, agent: Algorithm, spec: OptimizerSpec, *, seed: int, interventions: Sequence[Intervention] = ()
     ) -> None:
         self.agent = agent
         self.spec = spec

@@ -41,6 +41,8 @@ def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
 class Training(Session):
     """A run of an agent in its environments."""
 
+    agent: Agent
+
     def __init__(self, config: RunConfig, *, interventions: Sequence[Intervention] = ()) -> None:
         assert config.budget is not None
         assert config.env is not None

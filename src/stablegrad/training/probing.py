@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from stablegrad.agents.base import Agent, Batch
+from stablegrad.agents.base import Algorithm, Batch
 from stablegrad.diagnostics import battery
 from stablegrad.runs.config import RunSettings
 from stablegrad.training.learner import Learner
 
 
 def probe(
-    agent: Agent, learner: Learner, batch: Batch, before: nn.Module | None, settings: RunSettings, step: int
+    agent: Algorithm, learner: Learner, batch: Batch, before: nn.Module | None, settings: RunSettings, step: int
 ) -> dict[str, float]:
     """Metrics of the agent's first network, by catalogue name. Nothing of the run changes.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from stablegrad.agents.base import Agent, Batch
+from stablegrad.agents.base import Algorithm, Batch
 from stablegrad.errors import UserError
 from stablegrad.plasticity.base import Intervention
 from stablegrad.runs import checkpoint
@@ -42,7 +42,7 @@ class Session(ABC):
     def __init__(
         self,
         config: RunConfig,
-        agent: Agent,
+        agent: Algorithm,
         *,
         total_steps: int,
         parts: Sequence[str],
