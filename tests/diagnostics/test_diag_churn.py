@@ -153,7 +153,16 @@ class TestParts:
         with pytest.raises(UserError, match="where the head of Scaled begins"):
             parts.features(Scaled(), OBS)
         with pytest.raises(UserError, match="plain function"):
-            churn.representation_cosine(lambda x: x, lambda x: x, OBS)
+            churn.representation_churn(lambda x: x, lambda x: x, OBS)
+
+    def test_a_plain_function_is_its_own_representation(self) -> None:
+        assert churn.representation_distance(lambda x: x, lambda x: x * 2, OBS) == pytest.approx((2 + 8**0.5) / 3)
+        assert churn.representation_cosine(lambda x: x, lambda x: -x, OBS) == pytest.approx(-1.0)
+
+    def test_a_single_layer_is_all_head(self) -> None:
+        before, after = linear((1, 0)), linear((0, 1))
+        assert churn.representation_churn(before, after, OBS) == 0.0
+        assert churn.head_churn(before, after, OBS) == churn.value_churn(before, after, OBS) > 0
 
     def test_functions_can_be_given_as_parts(self) -> None:
         before = parts.Parts(features=lambda x: x, head=lambda phi: phi.sum(dim=1, keepdim=True))

@@ -55,7 +55,7 @@ def test_planted_dead_units_are_named_with_their_layer() -> None:
         network[4].bias[:40] = -100.0
     words = said(diagnose(network, INPUTS, loss_fn=loss))
     assert "31% of the hidden units never fire" in words
-    assert "More than half of the units are dead in 3." in words
+    assert "More than half of the units are dead in layer 3." in words
     assert "Hardly any gradient reaches 31%" in words
 
 
@@ -77,6 +77,20 @@ def test_a_rank_that_the_batch_bounds_is_a_note_not_a_warning() -> None:
     diagnosis = diagnose(plain(1, norm=True), INPUTS[:16])
     assert [one.severity for one in diagnosis.remarks] == ["note"]
     assert "bounded by the batch of 16 inputs" in diagnosis.remarks[0].text
+
+
+def test_ranks_that_are_missing_are_explained() -> None:
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = plain(1, norm=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x) / 2
+
+    diagnosis = diagnose(Halved(), INPUTS)
+    assert [one.text for one in diagnosis.remarks if "ranks are missing" in one.text]
+    assert "units/dead/net.0" in diagnosis.metrics
 
 
 def test_churn_needs_the_network_of_a_moment_ago() -> None:
@@ -106,6 +120,15 @@ def test_capacity_on_request() -> None:
     assert "features/capacity_steps" not in diagnose(plain(1), INPUTS).metrics
     metrics = diagnose(plain(1), INPUTS, capacity_budget=3).metrics
     assert metrics["features/capacity_steps"] == 3
+
+
+def test_gradients_are_those_of_backward() -> None:
+    network = plain(2)
+    metrics = diagnose(network, INPUTS, loss_fn=loss).metrics
+    loss(network(INPUTS)).backward()
+    assert metrics["gradients/raw/2"] == pytest.approx(network[2].weight.grad.norm().item(), rel=1e-5)
+    everything = torch.cat([p.grad.flatten() for p in network.parameters()])
+    assert metrics["gradients/raw/total"] == pytest.approx(everything.norm().item(), rel=1e-5)
 
 
 class TestForms:
@@ -168,9 +191,49 @@ def test_thresholds_are_about_metrics_that_exist() -> None:
     assert remarks({}) == ()
 
 
+class Critic(nn.Module):
+    """Two inputs of different types and two outputs, as in SAC and TD3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 1)) for _ in range(2))
+
+    def forward(self, images: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        assert images.dtype == torch.uint8
+        joined = torch.cat([images.flatten(1).float() / 255, actions], dim=1)
+        return self.first(joined), self.second(joined)
+
+
+class OfDict(nn.Module):
+    def __init__(self, critic: Critic) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.critic(given["images"], given["actions"])
+
+
+def test_a_module_of_several_inputs() -> None:
+    torch.manual_seed(0)
+    critic = Critic()
+    generator = torch.Generator().manual_seed(2)
+    images = torch.randint(0, 256, (64, 2, 4), dtype=torch.uint8, generator=generator)
+    actions = torch.randn(64, 2, generator=generator)
+    both = lambda outputs: outputs[0].mean() + outputs[1].mean()  # noqa: E731
+    found = diagnose(critic, (images, actions), loss_fn=both, before=copy.deepcopy(critic))
+    assert set(found.layers) == {"first.0", "first.2", "second.0", "second.2"}
+    assert found.metrics["churn/value"] == 0.0
+    assert found.inputs == 64
+    as_dict = diagnose(OfDict(critic), {"images": images, "actions": actions}, loss_fn=both)
+    assert as_dict.metrics["units/dead/critic.first.0"] == found.metrics["units/dead/first.0"]
+    assert as_dict.metrics["gradients/raw/total"] == found.metrics["gradients/raw/total"]
+
+
 def test_mistakes_are_named() -> None:
-    for batch in (INPUTS[:1], INPUTS[0], (INPUTS,)):
+    for batch in (INPUTS[:1], torch.tensor(1.0), "inputs", ()):
         with pytest.raises(UserError, match="at least two inputs"):
             diagnose(plain(1), batch)
+    with pytest.raises(UserError, match=r"different lengths: \[256, 3\]"):
+        diagnose(Critic(), (INPUTS, INPUTS[:3]))
     with pytest.raises(UserError, match="no parameter group 'trunk'"):
         diagnose(plain(1), INPUTS, loss_fn=loss, group="trunk")

@@ -103,8 +103,12 @@ def of_loss(module: nn.Module, loss_fn: Loss) -> Values:
 
 
 def of_gradients(module: nn.Module, loss_fn: Loss) -> Values:
-    """Norm of each layer's gradient, raw, and of all layers together."""
-    return dict(_with_total("gradients/raw", layer_gradients(module, loss_fn)))
+    """Norm of the gradient of each layer's weight, raw, and of all parameters together."""
+    trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+    all_norms = dict(zip(trained, gradients.norms(_gradients(module, loss_fn, trained)), strict=True))
+    layers = {layer: all_norms[name] for layer, name in taps.layers(module).items() if name in all_norms}
+    total = gradients.total_norm(torch.stack([*all_norms.values()]))
+    return dict(_under("gradients/raw", {**layers, "total": total}))
 
 
 def of_halves(module: nn.Module, first: Loss, second: Loss, *, batch_size: int) -> Values:
@@ -157,7 +161,7 @@ def of_change(before: nn.Module, after: nn.Module, obs: Tensor) -> Values:
         "features/target_drift": (new_values - old_values).mean(),
     }
     policies = first_tensor(old), first_tensor(new)
-    gaussian = churn.is_gaussian(after)
+    gaussian = churn.log_std(after) is not None
     if not gaussian and policies[0].ndim == 2 and policies[0].shape[1] > 1:
         values["churn/policy"] = churn.policy_churn_of(*policies)
     if gaussian or critic_values(old) is not None:
@@ -181,10 +185,7 @@ def layer_weights(module: nn.Module) -> dict[str, Tensor]:
 def layer_gradients(module: nn.Module, loss_fn: Loss) -> dict[str, Tensor]:
     """Layer name -> gradient of the loss with respect to its weight, raw; zeros where there is none."""
     trained = {layer: module.get_parameter(name) for layer, name in taps.layers(module).items()}
-    trained = {layer: weight for layer, weight in trained.items() if weight.requires_grad}
-    with undisturbed(module), torch.enable_grad():
-        found = torch.autograd.grad(loss_fn(), list(trained.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(trained, found, strict=True))
+    return _gradients(module, loss_fn, {layer: weight for layer, weight in trained.items() if weight.requires_grad})
 
 
 def fetch(values: Values) -> dict[str, float]:
@@ -194,6 +195,12 @@ def fetch(values: Values) -> dict[str, float]:
     stacked = torch.stack([value.to(device, torch.float32) for value in tensors.values()]) if tensors else None
     fetched = dict(zip(tensors, [] if stacked is None else stacked.tolist(), strict=True))
     return {name: fetched[name] if name in fetched else float(value) for name, value in values.items()}
+
+
+def _gradients(module: nn.Module, loss_fn: Loss, params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    with undisturbed(module), torch.enable_grad():
+        found = torch.autograd.grad(loss_fn(), list(params.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(params, found, strict=True))
 
 
 def _under(family: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

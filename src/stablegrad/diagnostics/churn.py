@@ -16,10 +16,10 @@ C-CHAIN).
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
 
-from stablegrad.diagnostics.parts import Network, features, first_tensor, run, split, state_values
+from stablegrad.diagnostics.parts import Network, Parts, features, first_tensor, run, split, state_values
 from stablegrad.errors import UserError
 
 
@@ -55,17 +55,16 @@ def head_churn(before: Network, after: Network, obs: Tensor) -> float:
 
 
 def representation_cosine(before: Network, after: Network, obs: Tensor) -> float:
-    """Mean over inputs of cos(phi0(x), phi1(x)), in [-1, 1]; an input whose features are all zero is left
-    out.
+    """Mean over inputs of cos(phi0(x), phi1(x)), in [-1, 1]; inputs whose features are all zero are left out.
 
-    NaN when no input has features that are not zero at both moments.
+    NaN when no input has features that are not zero at both moments. A plain function is taken for phi itself.
     """
-    return representation_cosine_of(features(before, obs), features(after, obs)).item()
+    return representation_cosine_of(_phi(before, obs), _phi(after, obs)).item()
 
 
 def representation_distance(before: Network, after: Network, obs: Tensor) -> float:
-    """Mean over inputs of ||phi1(x) - phi0(x)||, in units of the features."""
-    return representation_distance_of(features(before, obs), features(after, obs)).item()
+    """Mean over inputs of ||phi1(x) - phi0(x)||, in units of the features; a plain function is phi itself."""
+    return representation_distance_of(_phi(before, obs), _phi(after, obs)).item()
 
 
 def policy_kl(before: Network, after: Network, obs: Tensor) -> float:
@@ -101,15 +100,23 @@ def representation_distance_of(old: Tensor, new: Tensor) -> Tensor:
     return (new - old).norm(dim=1).mean()
 
 
-def is_gaussian(network: Network) -> bool:
-    """Whether the network's outputs are the means of a diagonal Gaussian policy: it then has a `log_std` [A]."""
-    return isinstance(getattr(network, "log_std", None), Tensor)
+def log_std(network: Network) -> Tensor | None:
+    """Of a network whose outputs are the means of a diagonal Gaussian policy: its `log_std` [A]."""
+    found = getattr(network, "log_std", None)
+    return found.detach() if isinstance(found, Tensor) else None
+
+
+def _phi(network: Network, obs: Tensor) -> Tensor:
+    if isinstance(network, nn.Module | Parts):
+        return features(network, obs)
+    return first_tensor(run(network, obs)).flatten(1)
 
 
 def _policy(network: Network, obs: Tensor) -> Distribution:
     output = run(network, obs)
     if isinstance(output, Distribution):
         return output
-    if is_gaussian(network):
-        return Independent(Normal(first_tensor(output), network.log_std.detach().exp()), 1)  # type: ignore[attr-defined]
+    spread = log_std(network)
+    if spread is not None:
+        return Independent(Normal(first_tensor(output), spread.exp()), 1)
     return Categorical(logits=first_tensor(output), validate_args=False)

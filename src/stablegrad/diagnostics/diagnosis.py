@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from stablegrad.diagnostics import battery
 from stablegrad.diagnostics.capacity import capacity
 from stablegrad.diagnostics.catalogue import entry
+from stablegrad.diagnostics.inputs import as_one
 from stablegrad.diagnostics.loss import LossFn, closure
 from stablegrad.diagnostics.remarks import Remark, remarks
-from stablegrad.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Diagnosis:
 
 def diagnose(
     module: nn.Module,
-    batch: Tensor,
+    batch: Any,
     *,
     loss_fn: LossFn | None = None,
     before: nn.Module | None = None,
@@ -125,7 +125,7 @@ def diagnose(
     group: str | None = None,
     capacity_budget: int = 0,
 ) -> Diagnosis:
-    """Look at any `nn.Module` on a batch of its inputs `[N, *]`. Nothing of it changes.
+    """Look at any `nn.Module` on a batch: a tensor `[N, *]`, a tuple of its arguments, or a dict. Nothing changes.
 
     Always: units, ranks and likeness of the features, weight norms, the tangent kernel. With `loss_fn` (of the
     module's outputs on `batch`, or of nothing): gradients, GraMa, and the curvature of the loss, of `group` alone if
@@ -133,23 +133,22 @@ def diagnose(
     long a copy needs to fit random targets. A few hundred inputs are a good batch. Raises UserError when `batch` is
     no batch, or `group` names no parameters.
     """
-    if not isinstance(batch, Tensor) or batch.ndim < 2 or len(batch) < 2:
-        raise UserError("diagnose needs a batch of at least two inputs, as one tensor [N, *]")
-    found = battery.of_network(module, batch)
+    loss = None if loss_fn is None else closure(module, batch, loss_fn)
+    looked_at, inputs = as_one(module, batch)
+    found = battery.of_network(looked_at, inputs)
     if any(parameter.requires_grad for parameter in module.parameters()):
-        found |= battery.of_tangents(module, batch[: battery.NTK_INPUTS])
-    if loss_fn is not None:
-        loss = closure(module, batch, loss_fn)
-        found |= battery.of_gradients(module, loss) | battery.of_loss(module, loss)
-        found |= battery.of_curvature(module, loss, module, generator, group=group)
+        found |= battery.of_tangents(looked_at, inputs[: battery.NTK_INPUTS])
+    if loss is not None:
+        found |= battery.of_gradients(looked_at, loss) | battery.of_loss(looked_at, loss)
+        found |= battery.of_curvature(looked_at, loss, module, generator, group=group)
     if before is not None:
-        found |= battery.of_change(before, module, batch)
+        found |= battery.of_change(as_one(before, batch)[0], looked_at, inputs)
     if capacity_budget:
-        fit = capacity(module, batch, budget=capacity_budget, generator=generator)
+        fit = capacity(looked_at, inputs, budget=capacity_budget, generator=generator)
         found |= {"features/capacity_steps": float(fit.steps), "features/capacity_error": fit.error}
-    metrics = battery.fetch(found)
+    metrics = {name.replace("/inner.", "/"): value for name, value in battery.fetch(found).items()}
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Diagnosis(type(module).__name__, parameters, len(batch), metrics, remarks(metrics))
+    return Diagnosis(type(module).__name__, parameters, len(inputs), metrics, remarks(metrics))
 
 
 def _rows(rows: Iterator[tuple[str, ...]]) -> str:

@@ -19,7 +19,7 @@ def closure(module: nn.Module, batch: Any, loss_fn: LossFn | None) -> Callable[[
     Raises UserError when `loss_fn` needs more than the outputs.
     """
     if loss_fn is None:
-        return lambda: first_tensor(module(batch)).square().mean() / 2
+        return lambda: first_tensor(_call(module, batch)).square().mean() / 2
     needed = [
         parameter
         for parameter in inspect.signature(loss_fn).parameters.values()
@@ -29,8 +29,12 @@ def closure(module: nn.Module, batch: Any, loss_fn: LossFn | None) -> Callable[[
     if not needed:
         return loss_fn
     if len(needed) == 1:
-        return lambda: loss_fn(module(batch))
+        return lambda: loss_fn(_call(module, batch))
     raise UserError(
         f"loss_fn needs {', '.join(one.name for one in needed)}: it may take the network's outputs only, or"
         " nothing; bind the rest, as in lambda outputs: mse_loss(outputs, targets)"
     )
+
+
+def _call(module: nn.Module, batch: Any) -> Any:
+    return module(*batch) if isinstance(batch, tuple | list) else module(batch)

@@ -1,6 +1,7 @@
 """Where a network's head begins: its features, found in any `nn.Module` by following the output back."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from stablegrad.diagnostics.purity import undisturbed
 from stablegrad.errors import UserError
 
-Network = Callable[[Tensor], Any]
+Network = nn.Module | Callable[[Tensor], Any]
 """A module, or any function from observations [B, *] to outputs."""
 
 
@@ -17,7 +18,8 @@ class NoHead(UserError):
     """A network whose features cannot be told from its head."""
 
 
-class Parts(NamedTuple):
+@dataclass(frozen=True)
+class Parts:
     """A network cut in two: `features(obs) -> [B, D]`, `head(features) -> outputs`."""
 
     features: Callable[[Tensor], Tensor]
@@ -42,6 +44,8 @@ def run(network: Network, obs: Any) -> Any:
 
 def features(network: Network, obs: Tensor) -> Tensor:
     """What feeds the network's head, `[B, D]`: the input of the last layer that has parameters, flattened.
+
+    A single layer is all head: its features are its inputs.
 
     Raises NoHead when `network` is a plain function, or its output is not what one of its submodules
     returned.
@@ -87,11 +91,13 @@ def first_tensor(output: Any) -> Tensor:
 def critic_values(output: Any) -> Tensor | None:
     """The values `[B]` of an actor-critic that returned (policy, values, …), or None.
 
-    A second tensor counts as values when it has one entry for each input.
+    A second tensor counts as values when it has one entry for each input, unless it is [B, 1] like the first:
+    those are twin critics.
     """
     if isinstance(output, tuple | list) and len(output) > 1 and isinstance(output[1], Tensor):
-        values = output[1].reshape(-1)
-        return values if len(values) == len(first_tensor(output)) else None
+        first, second = first_tensor(output), output[1]
+        twins = first.shape == second.shape == (len(first), 1)
+        return second.reshape(-1) if second.numel() == len(first) and not twins else None
     return None
 
 
@@ -125,6 +131,8 @@ def _cut(module: nn.Module, obs: Tensor) -> tuple[Tensor, list[nn.Module]]:
 
 
 def _chain(module: nn.Module, obs: Tensor) -> list[nn.Module]:
+    if not any(True for _ in module.children()):
+        return [module]
     calls: list[_Call] = []
 
     def note(layer: nn.Module, given: tuple[Any, ...], returned: Any) -> None:

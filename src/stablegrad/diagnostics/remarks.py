@@ -49,7 +49,7 @@ THRESHOLDS = (
         metric="units/dead/{layer}",
         worse="above",
         limit=0.5,
-        text="More than half of the units are dead in {layers}.",
+        text="More than half of the units are dead in layer {layers}.",
         source="stablegrad",
     ),
     Threshold(
@@ -169,6 +169,16 @@ def _low_rank(metrics: Mapping[str, float]) -> Remark | None:
     return Remark("warning", text, ("ranks/effective_rank", "ranks/ceiling"))
 
 
+def _headless(metrics: Mapping[str, float]) -> Remark | None:
+    if "weights/norm/total" not in metrics or "ranks/srank" in metrics:
+        return None
+    text = (
+        "The output is not what one layer returned, so features cannot be told from the head and ranks are missing:"
+        " diagnose the part of the network that ends in a layer."
+    )
+    return Remark("note", text, ("weights/norm/total",))
+
+
 def _bounded_rank(metrics: Mapping[str, float]) -> Remark | None:
     """srank within a tenth of a ceiling that the batch sets."""
     rank, rows, ceiling = (metrics.get(f"ranks/{name}", math.nan) for name in ("srank", "batch_size", "ceiling"))
@@ -193,6 +203,7 @@ _LOOKS: tuple[Callable[[Mapping[str, float]], Remark | None], ...] = (
     _no_gradient,
     _vanishing,
     _low_rank,
+    _headless,
     _bounded_rank,
     _flat,
 )

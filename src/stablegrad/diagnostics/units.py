@@ -200,7 +200,7 @@ def _by_unit(values: Tensor, channels: bool) -> Tensor:
 def _chosen(found: dict[str, T], layers: Iterable[str] | None) -> dict[str, T]:
     if layers is None:
         return found
-    asked = list(layers)
+    asked = [layers] if isinstance(layers, str) else list(layers)
     for name in asked:
         if name not in found:
             raise UserError(f"no layer '{name}' with units{nearest(name, found)}; known: {', '.join(found)}")
