@@ -10,6 +10,10 @@ from stablegrad.runs.folder import RunFolder
 SMALL = {"mlp_width": 16, "mlp_depth": 1, "threads": 1, "log_every": 64, "diagnostics_batch": 32}
 PQN = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "end_e": 0.1}
 PPO = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "update_epochs": 2}
+# A replay that comes around: its oldest transitions are overwritten long before the end.
+DQN = {"num_envs": 4, "buffer_size": 120, "batch_size": 8, "learning_starts": 32, "target_network_frequency": 48}
+RAINBOW = {**DQN, "n_atoms": 11, "train_frequency": 8}
+TINY_ATARI = {"env_id": "Pong-v5", "cnn_size": 2, "buffer_size": 80, "train_frequency": 8, "max_episode_steps": 25}
 
 
 class StopAfter:
@@ -53,3 +57,14 @@ def assert_identical(a: RunFolder, b: RunFolder) -> None:
     assert ours.keys() == theirs.keys()
     different = [path for path in ours if not torch.equal(ours[path], theirs[path])]
     assert different == []
+    for part in ("agent", "learner", "envs"):
+        assert plain(first[part]) == plain(second[part])
+
+
+def plain(tree: Any) -> Any:
+    """A state tree without its arrays: counters, and the states of numpy's generators."""
+    if isinstance(tree, dict):
+        return {key: plain(node) for key, node in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [plain(node) for node in tree]
+    return tree if isinstance(tree, int | float | str) else None
