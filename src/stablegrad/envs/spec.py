@@ -115,7 +115,9 @@ class EnvSpec:
         "none",
         "signal: a lost life ends the return that is learnt from, while the game plays on (by protocol)",
     )
-    full_action_space: bool = setting(False, "Atari: all 18 actions, not those of the game alone (by protocol)")
+    full_action_space: bool = setting(
+        False, "Atari: all actions of the console (18; in Skiing 9), not those of the game alone (by protocol)"
+    )
     noop_max: int = setting(0, "Atari: an episode begins with fewer than this many random no-op frames (by protocol)")
     fire_reset: bool = setting(False, "Atari: press FIRE at the start of an episode, where there is one (by protocol)")
     frame_skip: int = setting(1, "Atari: frames per agent step, the newest two maximised (by protocol: 4)")
