@@ -20,6 +20,7 @@ from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
+from stablegrad.supervised.training import SupervisedTraining
 from stablegrad.training.evaluate import Evaluation, evaluate
 from stablegrad.training.loop import Training, build_agent
 from stablegrad.training.recorder import Observer
@@ -184,7 +185,7 @@ def _run(config: RunConfig, open_folder: Callable[[], RunFolder], observers: Ite
     check_device(config.run.device)
     factories(config.run.track)
     with _torch_settings(config), StopRequest() as stop:
-        training = Training(config)
+        training = Training(config) if config.env is not None else SupervisedTraining(config)
         try:
             folder = open_folder()
             with folder.lock():

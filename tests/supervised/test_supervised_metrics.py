@@ -58,5 +58,5 @@ def test_unequal_budgets_are_refused() -> None:
 
 
 def test_rows_without_an_evaluation_are_passed_over() -> None:
-    rows = [{"step": 5, "task": 0}, {"step": 10, "task": 0, "accuracy/train": 0.25, "accuracy/test": 0.5}]
-    assert points_of(rows, "accuracy/train") == [Point(0, 10, 0.25)]
+    rows = [{"step": 5, "train/task": 1}, {"step": 10, "train/task": 1, "train/accuracy": 0.25, "eval/accuracy": 0.5}]
+    assert points_of(rows, "train/accuracy") == [Point(0, 10, 0.25)]

@@ -109,8 +109,6 @@ def test_classes_come_in_groups_and_stay(images: ImageSet) -> None:
     tasks = [make_task(_spec("class_incremental", tasks=4), images, seed=1, index=index) for index in range(4)]
     seen: list[set[int]] = []
     for task in tasks:
-        assert task.train_index is not None
-        assert task.test_index is not None
         come = set(task.train_labels[task.train_index].tolist())
         assert set(images.test.labels[task.test_index].tolist()) == come
         assert len(task.train_index) == 100 * len(come)

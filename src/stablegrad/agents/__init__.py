@@ -9,5 +9,6 @@ AGENTS = Registry(
         "ppo": "stablegrad.agents.ppo:PPO",
         "dqn": "stablegrad.agents.dqn:DQN",
         "rainbow": "stablegrad.agents.rainbow:Rainbow",
+        "cifar": "stablegrad.supervised.classifier:Classifier",
     },
 )

@@ -101,5 +101,5 @@ def plasticity_gap(trained: TaskCurve, fresh: TaskCurve) -> PlasticityGap:
 
 
 def points_of(rows: Iterable[Mapping[str, Any]], name: str) -> list[Point]:
-    """The evaluations among the rows of a metrics.jsonl: those that have `name` ("accuracy/train", …)."""
-    return [Point(int(row["task"]), int(row["step"]), float(row[name])) for row in rows if name in row]
+    """The evaluations among the rows of a metrics.jsonl: those that have `name` ("train/accuracy", "eval/accuracy")."""
+    return [Point(int(row["train/task"]) - 1, int(row["step"]), float(row[name])) for row in rows if name in row]

@@ -45,13 +45,20 @@ class Learner:
         self.agent = agent
         self.spec = spec
         self.interventions = tuple(interventions)
-        self.optimizers = {name: build_optimizer(module, spec, seed) for name, module in agent.groups.items()}
+        self.seed = seed
+        self.restart_optimizers()
         self.params = {name: dict(module.named_parameters()) for name, module in agent.groups.items()}
         self.updates = 0
         device = next(iter(next(iter(agent.groups.values())).parameters())).device
         self.generator = torch.Generator(device=device).manual_seed(seed)
         self._weights = _layer_weights(agent.groups)
         self.layers = tuple(self._weights)
+
+    def restart_optimizers(self) -> None:
+        """New optimizers, as at the start of the run."""
+        self.optimizers = {
+            name: build_optimizer(module, self.spec, self.seed) for name, module in self.agent.groups.items()
+        }
 
     def update(self, batch: Batch, *, step: int, measure: bool = False) -> UpdateReport:
         """Learn from one batch. `measure` also takes the norms of what the optimizer changed.

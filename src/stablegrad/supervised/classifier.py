@@ -1,0 +1,148 @@
+"""Image classification with the networks of the agents: stationary, or as a stream of tasks that changes.
+
+The published network and protocol (Castanyer et al. 2025, arXiv:2506.15544, figures 1 and 7, table 9): a CNN of six
+convolutions in front of the trunk (`--cnn_type none` leaves it out), cross-entropy, batches of 256, 100 epochs; with
+`--non_stationary` the labels are dealt out anew at epochs 20, 40, 60 and 80. Everything is drawn outside of the loss
+(order, tasks, dropout masks) from the seed and the number of updates alone.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from stablegrad.agents.base import Algorithm, Batch, LossOutput, Params
+from stablegrad.errors import UserError
+from stablegrad.nn import Network, NetworkSpec, build_network, draw_masks
+from stablegrad.supervised.config import ClassifierConfig
+from stablegrad.supervised.curriculum import Curriculum
+from stablegrad.supervised.data import ImageSet, load_images
+from stablegrad.supervised.datasets import resolve_dataset
+from stablegrad.supervised.seeding import generator_for
+
+EVALUATION_ROWS = 2048
+"""Images that are classified together in an evaluation; the accuracy does not depend on it."""
+
+_MASK = "mask/"
+
+
+class Classifier(Algorithm):
+    """A network and the curriculum that it learns. All its state is its parameters and the number of updates."""
+
+    Config = ClassifierConfig
+    has_environment: ClassVar = False
+    aliases: ClassVar = {"lr": "learning_rate"}
+    defaults: ClassVar = {
+        "learning_rate": 2.5e-4,
+        "optimizer": "adam",
+        "cnn_type": "cifar",
+        "use_ln": False,
+        "checkpoint_every": 1_000,
+    }
+    published_behaviour: ClassVar = {"subset": 10_000, "lr_scale": 1.0, "conv_view": "published"}
+
+    @classmethod
+    def check(cls, **sections: Any) -> list[str]:
+        config: ClassifierConfig = sections["agent"]
+        try:
+            resolve_dataset(config.dataset, data_dir=config.data_path, download=config.download)
+        except UserError as error:
+            return list(error.problems)
+        return []
+
+    @classmethod
+    def total_steps(cls, **sections: Any) -> int:
+        """Updates: a step of supervised training is one update."""
+        config: ClassifierConfig = sections["agent"]
+        return curriculum_of(config, load(config), seed=sections["run"].seed).updates
+
+    def __init__(
+        self, config: ClassifierConfig, network: NetworkSpec, images: ImageSet, *, seed: int, device: torch.device
+    ) -> None:
+        self.config, self.spec, self.seed, self.device = config, network, seed, device
+        self.images = images.to(device)
+        self.curriculum = curriculum_of(config, self.images, seed=seed)
+        self.network = self.fresh_network(0).to(device)
+        self.groups = {"network": self.network}
+        self.updates = 0
+
+    def fresh_network(self, task: int) -> Network:
+        """The network that begins task `task`, on the CPU: a pure function of seed and task."""
+        space = spaces.Box(0, 255, self.images.shape, np.uint8)
+        generator = generator_for(self.seed, "network", task)
+        return build_network(self.spec, space, self.images.classes, generator=generator)
+
+    def batches(self) -> Iterator[Batch]:
+        """The one batch of the next update, with the dropout masks that go with it."""
+        images, labels = self.curriculum.batch(self.updates)
+        masks = draw_masks(self.network, len(images), generator_for(self.seed, "dropout", self.updates))
+        yield {
+            "obs": images,
+            "labels": labels,
+            **{f"{_MASK}{name}": mask.to(self.device) for name, mask in masks.items()},
+        }
+
+    def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:
+        """Mean cross-entropy in nats."""
+        masks = {name.removeprefix(_MASK): mask for name, mask in batch.items() if name.startswith(_MASK)}
+        logits, features = functional_call(
+            self.network, {**params["network"], **masks}, (batch["obs"],), {"with_features": True}
+        )
+        loss = functional.cross_entropy(logits, batch["labels"])
+        accuracy = (logits.argmax(-1) == batch["labels"]).float().mean()
+        return LossOutput(loss, features, {"losses/accuracy": accuracy.detach()})
+
+    def after_update(self, output: LossOutput, batch: Batch) -> None:
+        self.updates += 1
+
+    def evaluate(self) -> dict[str, float]:
+        """Accuracy of the network as it is on the task of its latest update, nothing dropped, by catalogue name."""
+        task = self.curriculum.task(self.curriculum.place(max(0, self.updates - 1)).task)
+        train, test = self.images.train.images, self.images.test.images
+        accuracy, _ = self._judge(train, task.train_labels, task.train_index, task.view)
+        found = {"train/accuracy": accuracy}
+        if task.test_labels is not None:
+            found["eval/accuracy"], found["eval/loss"] = self._judge(test, task.test_labels, task.test_index, task.view)
+        return found
+
+    @torch.no_grad()
+    def _judge(self, images: Tensor, labels: Tensor, index: Tensor, view: Any) -> tuple[float, float]:
+        """Share of right answers, and mean cross-entropy."""
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        for rows in index.split(EVALUATION_ROWS):
+            logits = self.network(view(images[rows]))
+            right += (logits.argmax(-1) == labels[rows]).sum()
+            loss += functional.cross_entropy(logits, labels[rows], reduction="sum")
+        return int(right) / len(index), float(loss) / len(index)
+
+    def metrics(self) -> dict[str, float]:
+        """The epochs that are over, in fractions, and the task of the latest update, from 1."""
+        place = self.curriculum.place(max(0, self.updates - 1))
+        ends = (0, *self.curriculum.epoch_ends)
+        within = (self.updates - ends[place.epoch]) / (ends[place.epoch + 1] - ends[place.epoch])
+        return {"train/epoch": place.epoch + within, "train/task": place.task + 1}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "updates": self.updates, "images": self.images.fingerprint()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["images"] != self.images.fingerprint():
+            raise UserError(f"{self.images.source}: these are not the images that the run began with")
+        self.network.load_state_dict(state["network"])
+        self.updates = state["updates"]
+
+
+def load(config: ClassifierConfig) -> ImageSet:
+    """The images that the config names. Raises UserError, which names the file, where they cannot be had."""
+    return load_images(config.dataset, data_dir=config.data_path, subset=config.subset, download=config.download)
+
+
+def curriculum_of(config: ClassifierConfig, images: ImageSet, *, seed: int) -> Curriculum:
+    """The curriculum of one seed."""
+    return Curriculum(images, config.stream_spec, epochs=config.epochs, batch_size=config.batch_size, seed=seed)
