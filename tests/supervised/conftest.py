@@ -1,13 +1,19 @@
-"""Small image sets in every published format, written from the formats' definitions."""
+"""Small image sets in every published format, written from the formats' definitions; small runs."""
 
 import gzip
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from stablegrad.runs.config import RunConfig
+from stablegrad.runs.folder import RunFolder
+from stablegrad.supervised.training import SupervisedTraining
 
 
 def cifar_images(count: int, *, seed: int) -> np.ndarray:
@@ -84,3 +90,54 @@ def write_fashion_mnist() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+SMALL = {
+    "dataset": "digits",
+    "subset": 200,
+    "epochs": 4,
+    "batch_size": 64,
+    "cnn_type": "none",
+    "mlp_width": 16,
+    "mlp_depth": 1,
+    "threads": 1,
+    "diagnostics": "off",
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class StopAfter:
+    """A stop request that comes after so many updates."""
+
+    def __init__(self, updates: int) -> None:
+        self.left = updates
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def classify(tmp_path: Path) -> Callable[..., RunFolder]:
+    """Train a small classifier with these settings; `stops` interrupts it and resumes it in a new process's place."""
+
+    def train(*, stops: tuple[int, ...] = (), name: str = "run", **settings: Any) -> RunFolder:
+        config = RunConfig.resolve("cifar", {**SMALL, **settings})
+        folder = RunFolder.create(tmp_path / name, config)
+        for updates in (*stops, 10**9):
+            training = SupervisedTraining(RunFolder.open(folder.path).config)
+            try:
+                training.attach(folder)
+                training.run(StopAfter(updates))
+            finally:
+                training.close()
+        return folder
+
+    return train
