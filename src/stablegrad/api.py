@@ -83,7 +83,7 @@ class Run:
         state = self.state(path)
         assert self.config.env is not None
         assert self.config.budget is not None
-        envs = make(self.config.env, num_envs=self.config.budget.num_envs, seed=0)
+        envs = make(self.config.env, num_envs=1, seed=0)  # for its spaces
         try:
             agent = build_agent(self.config, envs)
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stablegrad.agents import AGENTS
+from stablegrad.cli import main
 from stablegrad.errors import UserError
 from stablegrad.runs import published
 from stablegrad.runs.config import RunConfig, differences, known_fields, section_types
@@ -21,7 +22,8 @@ def test_bare_pqn_is_the_published_default():
         "env_id": "Breakout-v5", "total_timesteps": 10_000_000, "num_envs": 128, "num_steps": 32, "gamma": 0.99,
         "learning_rate": 2.5e-4, "optimizer": "radam", "q_lambda": 0.65, "num_minibatches": 32, "update_epochs": 2,
         "max_grad_norm": 10.0, "start_e": 1.0, "end_e": 0.005, "exploration_fraction": 0.1, "use_ln": True,
-        "mlp_type": "default", "mlp_width": "small", "mlp_depth": "small", "cnn_size": "medium", "activation_fn": "relu",
+        "mlp_type": "default", "mlp_width": "small", "mlp_depth": "small", "cnn_size": "medium",
+        "activation_fn": "relu",
         "repeat_action_probability": 0.0, "life_loss": "signal", "noop_max": 30, "max_episode_steps": 27_000,
         "reward_clip": True, "full_action_space": False,
     }  # fmt: skip
@@ -145,3 +147,8 @@ def test_every_published_flag_is_kept_or_named_with_its_successor(script):
 def test_a_dropped_flag_fails_naming_its_successor():
     with pytest.raises(UserError, match="--device cuda"):
         RunConfig.resolve("pqn", {"cuda": "true"})
+
+
+def test_the_page_of_published_flags_is_current(capsys):
+    assert main(["list", "published_flags"]) == 0
+    assert capsys.readouterr().out == (REPO / "docs" / "published_flags.md").read_text(encoding="utf-8")

@@ -105,6 +105,13 @@ class Algorithm(ABC):
     def after_update(self, output: LossOutput, batch: Batch) -> None:  # noqa: B027 - most agents have nothing to do
         """Target networks, priorities: what follows an optimizer step."""
 
+    def probe_batch(self, rows: int) -> Batch | None:
+        """A batch of up to `rows` rows for probes to look at, found without changing any state of the agent.
+
+        None where the newest minibatches, put together, are as good.
+        """
+        return None
+
     def learning_rate_factor(self, group: str) -> float:
         """What the group's learning rate is multiplied by at the next update (annealing)."""
         return 1.0

@@ -121,6 +121,10 @@ class DQN(Agent):
             data = self.experience.sample(c.batch_size)
             yield {**data, "targets": self._targets(data)}
 
+    def probe_batch(self, rows: int) -> Batch:
+        data = self.experience.peek(rows, seed=self.steps)
+        return {**data, "targets": self._targets(data)}
+
     @torch.no_grad()
     def _targets(self, data: Batch) -> Tensor:
         """Targets [N]; the discount is 0 where the game ended, and time-outs bootstrap from their last observation."""

@@ -172,6 +172,13 @@ class Rainbow(Agent):
             data = self.experience.sample(c.batch_size, beta=self.beta)
             yield {**data, "targets": self._targets(data)}
 
+    def probe_batch(self, rows: int) -> Batch:
+        kept = self._noise.get_state()
+        data = self.experience.peek(rows, seed=self.steps)
+        batch = {**data, "targets": self._targets(data)}
+        self._noise.set_state(kept)
+        return batch
+
     @torch.no_grad()
     def _targets(self, data: Batch) -> Tensor:
         """Targets [N], or [N, atoms]; the network that chooses and the one that values have noise of their own."""

@@ -12,7 +12,7 @@ from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
 from stablegrad.replay.memory import check_memory
 from stablegrad.replay.prioritized import Priorities
-from stablegrad.replay.ring import ReplayRing
+from stablegrad.replay.ring import ReplayRing, Transitions
 
 
 def updates_due(steps: int, num_envs: int, *, every: int, after: int) -> range:
@@ -109,6 +109,9 @@ class Experience:
         else:
             slots, weights = self.priorities.sample(size, beta=beta, rng=self._generator)
             found = self.replay.gather(slots)
+        return self._batch(found, weights)
+
+    def _batch(self, found: Transitions, weights: np.ndarray) -> dict[str, Tensor]:
         arrays = {
             "obs": found.obs,
             "actions": found.action,
@@ -119,6 +122,11 @@ class Experience:
             "slots": found.slot,
         }
         return {name: torch.from_numpy(array).to(self._device) for name, array in arrays.items()}
+
+    def peek(self, size: int, *, seed: int) -> dict[str, Tensor]:
+        """Up to `size` transitions, drawn uniformly by a generator of the call's own, with weights of 1."""
+        found = self.replay.sample(min(size, len(self)), np.random.default_rng(seed))
+        return self._batch(found, np.ones(len(found.slot), np.float32))
 
     def prioritise(self, slots: Tensor, errors: Tensor) -> None:
         """New priorities of `slots` [N] from their absolute errors [N]; nothing without priorities."""

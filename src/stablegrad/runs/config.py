@@ -38,8 +38,10 @@ class RunSettings:
     )
     log_every: int | None = setting(None, "steps between rows of metrics.jsonl (none: 200 rows in all)")
     diagnostics: Literal["off", "light", "full"] = setting("light", "probes of the network while it trains")
-    diagnostics_every: int | None = setting(None, "steps between probes (none: 50 times in all)")
-    diagnostics_batch: int = setting(2048, "rows that the probes look at (the published code used 128)")
+    diagnostics_every: int | None = setting(
+        None, "steps between probes (none: as often as 2 %, or 15 % with full, of the time allow)"
+    )
+    diagnostics_batch: int = setting(1024, "rows that the probes look at, at most (the published code used 128)")
     checkpoint_every: int = setting(1_000_000, "steps between checkpoints; the end always writes one", identity=False)
     keep_checkpoints: int = setting(2, "how many checkpoints are kept", identity=False)
     track: tuple[str, ...] = setting((), "mirrors of the run folder: tensorboard, …", identity=False)
@@ -230,7 +232,6 @@ def _cadence(run: RunSettings, total_steps: int) -> RunSettings:
     return dataclasses.replace(
         run,
         log_every=run.log_every or max(1, total_steps // 200),
-        diagnostics_every=run.diagnostics_every or max(1, total_steps // 50),
     )
 
 

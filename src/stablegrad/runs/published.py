@@ -33,7 +33,8 @@ _OFF_POLICY = (
 FLAGS: dict[str, tuple[str, ...]] = {
     "pqn": tuple(f"{_SHARED} {_ON_POLICY} start_e end_e exploration_fraction q_lambda use_spectral_norm".split()),
     "ppo": tuple(
-        f"{_SHARED} {_ON_POLICY} gae_lambda norm_adv clip_coef clip_vloss ent_coef vf_coef target_kl shared_trunk".split()
+        f"{_SHARED} {_ON_POLICY} gae_lambda norm_adv clip_coef clip_vloss ent_coef vf_coef target_kl"
+        " shared_trunk".split()
     ),
     "dqn": tuple(f"{_SHARED} {_OFF_POLICY}".split()),
     "rainbow": tuple(

@@ -21,13 +21,13 @@ __all__ = ["RunFailed", "Training", "build_agent"]
 
 
 def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
-    """The agent of a config, for environments with these spaces."""
+    """The agent of a config, for environments with the spaces of `envs` (which may be fewer than it will act in)."""
     assert config.budget is not None
     assert config.env is not None
     setup = AgentSetup(
         observation_space=envs.observation_space,
         action_space=envs.action_space,
-        num_envs=envs.num_envs,
+        num_envs=config.budget.num_envs,
         total_steps=config.budget.total_timesteps,
         network=config.network,
         seed=config.run.seed,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from stablegrad.agents.base import Algorithm, Batch
 from stablegrad.errors import UserError
@@ -18,7 +19,7 @@ from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig, differences
 from stablegrad.runs.folder import RunFolder
 from stablegrad.training.learner import Learner, NonFinite
-from stablegrad.training.probing import probe
+from stablegrad.training.probing import gather, probe, updates_between
 from stablegrad.training.recorder import Observer, Recorder
 from stablegrad.training.stop import StopRequest
 
@@ -56,7 +57,7 @@ class Session(ABC):
         self.seconds = 0.0
         self._due = {
             "row": run.log_every or 0,
-            "probe": 0,
+            "probe": 0,  # in steps where an interval is given, else in updates
             "evaluation": evaluate_every or 0,
             "checkpoint": run.checkpoint_every,
         }
@@ -116,12 +117,13 @@ class Session(ABC):
     def _learn(self) -> None:
         settings = self.config.run
         start = time.perf_counter()
-        before, last = None, None
-        probing = settings.diagnostics != "off" and self.step >= self._due["probe"]
+        before: nn.Module | None = None
+        seen: list[Batch] = []
+        probing = settings.diagnostics != "off" and self._probe_clock() >= self._due["probe"]
         for batch in self.agent.batches():
-            if last is None and probing and settings.diagnostics == "full":
+            if not seen and probing and settings.diagnostics == "full":
                 before = copy.deepcopy(next(iter(self.agent.groups.values())))
-            measure = last is None and settings.diagnostics != "off" and self.step >= self._due["row"]
+            measure = not seen and settings.diagnostics != "off" and self.step >= self._due["row"]
             try:
                 report = self.learner.update(batch, step=self.step, measure=measure)
             except NonFinite as error:
@@ -129,13 +131,27 @@ class Session(ABC):
                 raise
             self.agent.after_update(report.output, batch)
             self.recorder.update(report, layers=settings.diagnostics != "off")
-            last = batch
+            if not seen or (probing and len(seen) * len(batch["obs"]) < settings.diagnostics_batch):
+                seen.append(batch)
         updated = time.perf_counter()
         self._spent["update"] += updated - start
-        if last is not None and probing:
-            self._is_due("probe", settings.diagnostics_every)
-            self.recorder.probes(probe(self.agent, self.learner, last, before, settings, self.step))
+        if seen and probing:
+            self._probe(seen, before)
             self._spent["diagnostics"] += time.perf_counter() - updated
+
+    def _probe(self, seen: Sequence[Batch], before: nn.Module | None) -> None:
+        settings = self.config.run
+        batch = gather(self.agent, seen, settings.diagnostics_batch)
+        self.recorder.probes(probe(self.agent, self.learner, batch, before, settings, self.step))
+        if settings.diagnostics_every is not None:
+            self._is_due("probe", settings.diagnostics_every)
+        elif settings.diagnostics != "off":
+            interval = updates_between(settings.diagnostics, len(batch["obs"]), len(seen[0]["obs"]))
+            self._due["probe"] = self.learner.updates + interval
+
+    def _probe_clock(self) -> int:
+        """What the interval between probes counts: steps where one is given, else updates."""
+        return self.step if self.config.run.diagnostics_every is not None else self.learner.updates
 
     def _is_due(self, what: str, every: int | None) -> bool:
         """Whether `what` is due at this step; if so, when next: intervals count from the last multiple."""
