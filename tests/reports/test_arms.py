@@ -76,6 +76,11 @@ def test_labels_use_the_fewest_settings():
     assert labels(settings, ["a", "b", "c"], {}) == ["a 1, b 1", "a 1, b 2", "a 2, b 1"]
 
 
+def test_a_learning_rate_stands_where_it_is_needed():
+    settings = [{"optimizer": o, "learning_rate": lr} for o, lr in (("adam", 0.1), ("adam", 0.2), ("kron", 0.3))]
+    assert labels(settings, ["optimizer", "learning_rate"], {}) == ["Adam, lr 0.1", "Adam, lr 0.2", "Kron"]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "shown"),
     [
@@ -144,7 +149,9 @@ class TestSizes:
 
 def test_repeated_seeds_are_counted(make_run):
     compared = study_of(make_run, {"seed": 1}, {"seed": 1}, {"seed": 2})
-    assert duplicates(compared.arms[0]) == 1
+    (arm,) = compared.arms
+    assert duplicates(arm, arm.runs) == 1
+    assert duplicates(arm, arm.runs[1:]) == 0
 
 
 def test_no_run_at_all():

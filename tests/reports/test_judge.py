@@ -112,6 +112,18 @@ def test_failures_are_named_and_count(tmp_path):
     assert judgement.of(compared.arms[0]).seeds == 5
 
 
+def test_an_arm_that_has_not_begun_is_named_and_stops_nothing(tmp_path):
+    paths = two_arms(tmp_path, seeds=2, better=0.5)
+    path = write_run(tmp_path / "new", mlp_type="densenet", env_id="Pong-v5", state="created")
+    for name in ("metrics.jsonl", "episodes.jsonl"):
+        (path / name).unlink()
+    compared, judgement = judged(paths)
+    assert len(judgement.verdicts) == 2
+    doubted = text(doubts(compared, judgement))
+    assert "1 arm of 3 without any score" in doubted
+    assert "1 run of 5 not ended" in doubted
+
+
 def test_budgets_that_differ_are_named(tmp_path):
     paths = two_arms(tmp_path, seeds=2, better=0.1)
     write_run(tmp_path / "longer", seed=3, steps=240_000, env_id="Pong-v5", mlp_type="default")

@@ -166,6 +166,14 @@ def test_a_run_without_anything_logged(tmp_path):
     assert "Learning curves" not in Outline(page).headings
 
 
+def test_runs_under_way_do_not_cut_the_curves_of_those_that_are_done(tmp_path):
+    write_run(tmp_path / "a", seed=1, rows=20)
+    write_run(tmp_path / "b", seed=2, rows=20)
+    write_run(tmp_path / "c", seed=3, rows=20, state="running")
+    (curves,) = (f for f in compose(load_runs([tmp_path])).figures() if f.name == "learning_curves")
+    assert curves.panels[0].rows[-1][1] == 120_000
+
+
 def test_a_run_that_has_only_diagnostics_of_its_first_rows(make_run, tmp_path):
     path = make_run("a", rows=1)
     _, page = page_of(path, tmp_path / "out")

@@ -1,7 +1,6 @@
 """Runs grouped into arms (all the seeds of one configuration) and tasks (games)."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,10 +139,11 @@ def choose_baseline(arms: Sequence[Arm], wanted: str | None = None) -> Arm:
     raise UserError(f"no arm is called '{wanted}'{nearest(wanted, known_labels)}; the arms are: {known}")
 
 
-def duplicates(arm: Arm) -> int:
-    """How many runs repeat the seed of another on the same task: they are no new evidence."""
-    seeds = Counter((task, run.seed) for task, run in zip(arm.tasks, arm.runs, strict=True))
-    return sum(seeds.values()) - len(seeds)
+def duplicates(arm: Arm, among: Collection[RunRecord]) -> int:
+    """How many of the arm's runs `among` these repeat the seed of another on its task: they are no new evidence."""
+    wanted = {id(run) for run in among}
+    seeds = [(task, run.seed) for task, run in zip(arm.tasks, arm.runs, strict=True) if id(run) in wanted]
+    return len(seeds) - len(set(seeds))
 
 
 def _task(run: RunRecord, strata: Sequence[str]) -> str:

@@ -131,7 +131,7 @@ def _subtitle(compared: Study) -> str:
 
 
 def _facts(compared: Study) -> list[tuple[str, str]]:
-    seeds = sorted({len(arm.on(task)) for arm in compared.arms for task in compared.tasks if arm.on(task)})
+    seeds = sorted({len({run.seed for run in arm.on(task)}) for arm in compared.arms for task in arm.tasks})
     steps = sum(run.last_step for run in compared.runs)
     facts = [
         (f"{len(compared.runs):,}", "run" if len(compared.runs) == 1 else "runs"),

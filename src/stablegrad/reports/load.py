@@ -148,26 +148,43 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 def _columns(path: Path) -> dict[str, Series]:
     """metrics.jsonl as one series a metric; rows before a row of the same or an earlier step are dropped."""
     steps = array("q")
-    columns: dict[str, tuple[array[int], array[float]]] = {}
+    # Rows with the same names are kept together, so that numpy turns them into numbers and not a loop.
+    alike: dict[tuple[str, ...], tuple[list[int], list[list[Any]]]] = {}
     for number, row in enumerate(_records(path)):
         steps.append(int(row.get("step", number)))
-        for name, value in row.items():
-            if name in _HEAD or not isinstance(value, int | float):
-                continue
-            column = columns.get(name)
-            if column is None:
-                column = columns[name] = (array("i"), array("f"))
-            column[0].append(number)
-            column[1].append(value)
+        numbers, values = alike.setdefault(tuple(row), ([], []))
+        numbers.append(number)
+        values.append(list(row.values()))
     at = np.array(steps, dtype=np.int64)
     # A run that was resumed by other means than ours may have logged some steps twice: the last word counts.
     current = at < np.append(np.minimum.accumulate(at[::-1])[::-1][1:], np.iinfo(np.int64).max)
-    result = {}
-    for name, (numbers, values) in columns.items():
-        rows = np.array(numbers, dtype=np.int64)
-        kept = current[rows]
-        result[name] = Series(at[rows][kept], np.array(values, dtype=np.float32)[kept])
-    return result
+    parts: dict[str, list[tuple[Steps, Floats]]] = {}
+    for names, (numbers, values) in alike.items():
+        rows = np.array(numbers)
+        for name, column in zip(names, _transposed(values), strict=True):
+            if name not in _HEAD and column is not None:
+                parts.setdefault(name, []).append((rows, column))
+    return {name: _series(pieces, at, current) for name, pieces in parts.items()}
+
+
+def _transposed(values: list[list[Any]]) -> list[Floats | None]:
+    """Columns of equally long rows as float32, None for one that holds anything but numbers."""
+    try:
+        return list(np.array(values, dtype=np.float32).T)
+    except (ValueError, TypeError):
+        columns = zip(*values, strict=True)
+        return [
+            np.array(column, dtype=np.float32) if all(isinstance(v, int | float) for v in column) else None
+            for column in columns
+        ]
+
+
+def _series(pieces: list[tuple[Steps, Floats]], at: Steps, current: NDArray[np.bool_]) -> Series:
+    rows = np.concatenate([rows for rows, _ in pieces])
+    values = np.concatenate([values for _, values in pieces])
+    order = np.argsort(rows)
+    order = order[current[rows[order]]]
+    return Series(at[rows[order]], values[order])
 
 
 def _returns_from_episodes(path: Path) -> dict[str, Series]:

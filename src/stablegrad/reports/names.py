@@ -1,6 +1,7 @@
 """What settings, their values and whole arms are called in a report."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,6 +13,8 @@ HEADLINE = (
     "activation_fn", "learning_rate", "interventions", "total_timesteps",
 )  # fmt: skip
 """The settings that name an arm before all others, in the order in which they are read out."""
+
+_CORE = frozenset({"algo", "mlp_type", "optimizer", "use_ln", "mlp_depth", "mlp_width"})
 
 _WORDS: dict[tuple[str, Any], str] = {
     ("mlp_type", "default"): "plain",
@@ -72,7 +75,8 @@ def phrase(key: str, value: Any) -> str:
 def labels(settings: Sequence[Mapping[str, Any]], keys: Sequence[str], config: Mapping[str, Any]) -> list[str]:
     """One label an arm: the fewest of `keys`, most telling first, that tell all arms apart.
 
-    A single arm has nothing to be told apart from: it is named by what `config` says it is.
+    What comes behind the network and the optimizer (a learning rate, say) stands only in labels that would be the
+    same without it. A single arm has nothing to be told apart from: it is named by what `config` says it is.
     """
     if len(settings) == 1:
         shown = [key for key in ("algo", "mlp_type", "optimizer") if config.get(key) is not None]
@@ -83,7 +87,10 @@ def labels(settings: Sequence[Mapping[str, Any]], keys: Sequence[str], config: M
         refined = len({tuple(frozen(arm[k]) for k in [*chosen, key]) for arm in settings})
         if refined > parts:
             chosen, parts = [*chosen, key], refined
-    return [", ".join(phrase(key, arm[key]) for key in chosen) for arm in settings]
+    core = [key for key in chosen if key in _CORE]
+    alike = Counter(tuple(frozen(arm[key]) for key in core) for arm in settings)
+    shown_keys = [chosen if alike[tuple(frozen(arm[key]) for key in core)] > 1 else core for arm in settings]
+    return [", ".join(phrase(key, arm[key]) for key in keys) for arm, keys in zip(settings, shown_keys, strict=True)]
 
 
 def percent(share: float, *, signed: bool = False) -> str:

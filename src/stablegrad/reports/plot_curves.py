@@ -10,9 +10,10 @@ from stablegrad.reports.arms import SIZE_KEYS, Arm, Study, families
 from stablegrad.reports.bootstrap import Interval
 from stablegrad.reports.curves import CURVE_WINDOW, band, return_curve
 from stablegrad.reports.figures import Figure, Panel, Style
+from stablegrad.reports.final import counted
 from stablegrad.reports.judge import Judgement
 from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
-from stablegrad.reports.load import TRAIN_RETURN, Floats, Steps
+from stablegrad.reports.load import TRAIN_RETURN, Floats, RunRecord, Steps
 from stablegrad.reports.names import percent, phrase, size
 from stablegrad.reports.theme import SERIES
 
@@ -74,15 +75,22 @@ class LearningCurves:
         return Figure("scaling_curves", "Learning by size", caption, _COLUMNS, panels, legend)
 
     def _curves(self) -> Curves:
-        return {(arm.label, task): self._smoothed(arm, task) for arm in self.study.arms for task in arm.tasks}
+        """For every arm and task with runs to show."""
+        shown = {(arm.label, task): self._shown(arm, task) for arm in self.study.arms for task in arm.tasks}
+        return {
+            key: np.stack([return_curve(run, self.metric, self.grid, window=self._window) for run in runs])
+            for key, runs in shown.items()
+            if runs
+        }
 
     @property
     def _window(self) -> int:
         return max(1, round(CURVE_WINDOW * float(self.grid[-1])))
 
-    def _smoothed(self, arm: Arm, task: str) -> Floats:
-        """`[runs, G]`."""
-        return np.stack([return_curve(run, self.metric, self.grid, window=self._window) for run in arm.on(task)])
+    def _shown(self, arm: Arm, task: str) -> list[RunRecord]:
+        """The runs that count and have logged a score; one under way would end its arm's line where it stands."""
+        wanted = {id(run) for run in counted(self.study.runs)}
+        return [run for run in arm.on(task) if id(run) in wanted and self.metric in run.series]
 
     def _one_game(self, task: str, curves: Curves) -> Panel:
         """All arms on one game, raw scores."""
@@ -105,8 +113,7 @@ class LearningCurves:
             return [
                 (arm.label, run.series[self.metric].steps, run.series[self.metric].values)
                 for arm in self.study.arms
-                for run in arm.on(task)
-                if self.metric in run.series
+                for run in self._shown(arm, task)
             ]
         if len(self.study.runs) <= MOST_SINGLE_RUNS:
             return [(label, self.grid, curve) for label, values in here.items() for curve in values]
@@ -138,7 +145,7 @@ class LearningCurves:
         return band(curves, rng=self.rng, resamples=1 if self.styles[label].place is None else BAND_RESAMPLES)
 
     def _about_seeds(self) -> str:
-        counts = sorted({count for arm in self.study.arms for task in arm.tasks if (count := len(arm.on(task)))})
+        counts = sorted({len(values) for values in self._curves().values()})
         raw = " Thin lines: single runs as logged." if len(self.study.runs) <= MOST_RAW_RUNS else ""
         if counts == [1]:
             return f"One seed an arm: no band can be given.{raw}"

@@ -81,8 +81,10 @@ def doubts(study: Study, judgement: Judgement) -> list[str]:
         found.append("No run has ended: these are the scores so far.")
     if left_out := sum(verdict.scores.left_out for verdict in verdicts):
         found.append(f"{plural(left_out, 'run')} left out of the aggregates: the seed lacks another game of its arm.")
-    if repeated := sum(map(duplicates, study.arms)):
+    if repeated := sum(duplicates(arm, runs) for arm in study.arms):
         found.append(f"{plural(repeated, 'run')} repeat the seed of another: one of each counts.")
+    if scoreless := len(study.arms) - len(verdicts):
+        found.append(f"{plural(scoreless, 'arm')} of {len(study.arms)} without any score: left out.")
     if missing := [task for task in study.tasks if task not in judgement.tasks]:
         found.append(f"Not every arm has a score on {', '.join(missing)}: left out of the comparison.")
     if len(budgets := {run.budget for run in runs}) > 1:
