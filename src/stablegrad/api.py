@@ -1,9 +1,11 @@
 """`train`, `resume`, `fork`, `load_run`: what the command line calls, for notebooks and scripts."""
 
 import contextlib
+import dataclasses
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +22,15 @@ from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
+from stablegrad.supervised.seeds import StackedTraining, members_of, record_members, seed_configs
+from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
 from stablegrad.training.evaluate import Evaluation, evaluate
 from stablegrad.training.loop import Training, build_agent
 from stablegrad.training.recorder import Observer
 from stablegrad.training.stop import StopRequest
+
+log = logging.getLogger("stablegrad")
 
 # A checkpoint of a small network; what a large replay buffer needs is checked by the agent itself.
 _MINIMUM_FREE_BYTES = 200_000_000
@@ -116,9 +122,47 @@ def train(
     """
     if not isinstance(config, RunConfig):
         config = resolve(config)
+    if getattr(config.agent, "seeds", 1) > 1:
+        raise UserError(f"--seeds {config.agent.seeds} are several runs: call train_seeds, which returns them all")
     path = Path(run_dir) if run_dir is not None else Path("runs") / config.name
     RunFolder.check_unused(path, minimum_free_bytes=_MINIMUM_FREE_BYTES)
     return _run(config, lambda: RunFolder.create(path, config), observers)
+
+
+def train_seeds(
+    config: RunConfig | Mapping[str, Any],
+    *,
+    run_dir: str | Path | None = None,
+    observers: Iterable[Observer] = (),
+) -> list[Run]:
+    """Train the seeds of a supervised config (its `seeds`) side by side, or in turn where they cannot be stacked.
+
+    Each seed has a run folder: `run_dir/seed_<k>`, or its default name. Raises as `train` does.
+    """
+    if not isinstance(config, RunConfig):
+        config = resolve(config)
+    configs = seed_configs(config)
+    root = None if run_dir is None else Path(run_dir)
+    paths = [Path("runs") / one.name if root is None else root / f"seed_{one.run.seed}" for one in configs]
+    for path in paths:
+        RunFolder.check_unused(path, minimum_free_bytes=_MINIMUM_FREE_BYTES)
+
+    def create() -> list[RunFolder]:
+        folders = [RunFolder.create(path, one) for path, one in zip(paths, configs, strict=True)]
+        record_members(folders)
+        return folders
+
+    try:
+        return _run_stacked(configs, create, observers)
+    except NotStackable as reason:
+        log.warning("the seeds are trained in turn, not side by side: %s", reason)
+    runs = []
+    for one, path in zip(configs, paths, strict=True):
+        alone = dataclasses.replace(one, agent=dataclasses.replace(one.agent, seeds=1))
+        runs.append(train(alone, run_dir=path, observers=observers))
+        if runs[-1].status["state"] == "stopped":
+            break
+    return runs
 
 
 def resolve(values: Mapping[str, Any]) -> RunConfig:
@@ -135,6 +179,9 @@ def resume(path: str | Path, *, observers: Iterable[Observer] = ()) -> Run:
     folder = RunFolder.open(Path(path))
     config = folder.config
     if folder.status["state"] == "done":
+        return Run(folder.path)
+    if together := [RunFolder.open(member) for member in members_of(folder.path)]:
+        _run_stacked([member.config for member in together], lambda: together, observers)
         return Run(folder.path)
     return _run(config, lambda: folder, observers)
 
@@ -195,6 +242,27 @@ def _run(config: RunConfig, open_folder: Callable[[], RunFolder], observers: Ite
         finally:
             training.close()
     return Run(folder.path)
+
+
+def _run_stacked(
+    configs: Sequence[RunConfig], open_folders: Callable[[], list[RunFolder]], observers: Iterable[Observer]
+) -> list[Run]:
+    """As `_run`, for runs that are trained side by side. Raises NotStackable before anything is touched."""
+    first = configs[0].run
+    check_device(first.device)
+    factories(first.track)
+    with _torch_settings(configs[0]), StopRequest() as stop, contextlib.ExitStack() as locks:
+        training = StackedTraining(configs)
+        try:
+            folders = open_folders()
+            for folder in folders:
+                locks.enter_context(folder.lock())
+            mirrors = trackers(first.track, folders[0].path, configs[0].flat())
+            training.attach(folders, [*observers, *mirrors])
+            training.run(stop)
+        finally:
+            training.close()
+    return [Run(folder.path) for folder in folders]
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def test_the_fingerprint_sees_every_pixel_and_label() -> None:
     plain, changed, relabelled = _images(), _images(), _images()
     changed.test.images[2, 1, 1, 1] += 1
     relabelled.train.labels[5] = 0
-    prints = {images.fingerprint() for images in (plain, _images(), changed, relabelled, _images(classes=11))}
+    prints = {images.fingerprint for images in (plain, _images(), changed, relabelled, _images(classes=11))}
     assert len(prints) == 4
 
 

@@ -108,8 +108,26 @@ def _train(algo: str, argv: list[str]) -> int:
     if not arguments["faithful"]:
         del arguments["faithful"]
     config = RunConfig.resolve(algo, {**_from_file(file, algo), **arguments})
+    if getattr(config.agent, "seeds", 1) > 1:
+        return _train_seeds(config, run_dir, quiet=quiet)
     path = Path(run_dir) if run_dir is not None else Path("runs") / config.name
     return _finish(path, lambda bar: api.train(config, run_dir=path, observers=[bar]), config, quiet=quiet)
+
+
+def _train_seeds(config: RunConfig, run_dir: str | None, *, quiet: bool) -> int:
+    """The seeds of one configuration, side by side."""
+    try:
+        with ProgressBar(Path(run_dir or config.name), config, quiet=quiet) as bar:
+            runs = api.train_seeds(config, run_dir=run_dir, observers=[bar])
+    except (RunFailed, RunLocked) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    if runs[-1].status["state"] == "stopped":
+        print(f"stopped at step {runs[-1].status['step']:,}; go on with: stablegrad resume {runs[-1].path}")
+        return STOPPED
+    print("\n".join(_summary(run) for run in runs))
+    print(f"compare: stablegrad report {' '.join(str(run.path) for run in runs)}")
+    return DONE
 
 
 def _parser(algo: str) -> Parser:

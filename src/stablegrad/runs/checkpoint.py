@@ -92,9 +92,14 @@ def load(path: Path) -> Any:
     return decode(read_json(path / "state.json"), load_file(path / "tensors.safetensors"), segments)
 
 
-def load_newest(folder: Path, *, warn: Callable[[str], None]) -> Loaded | None:
-    """The newest valid checkpoint; damaged ones are named to `warn` and skipped; None without any."""
+def load_newest(folder: Path, *, warn: Callable[[str], None], not_after: int | None = None) -> Loaded | None:
+    """The newest valid checkpoint; damaged ones are named to `warn` and skipped; None without any.
+
+    `not_after` passes over those of later steps.
+    """
     for path in paths(folder):
+        if not_after is not None and int(path.name.removeprefix("step_")) > not_after:
+            continue
         try:
             return Loaded(path, load(path))
         except Damaged as error:

@@ -24,6 +24,7 @@ from stablegrad.supervised.curriculum import Curriculum
 from stablegrad.supervised.data import ImageSet, load_images
 from stablegrad.supervised.datasets import resolve_dataset
 from stablegrad.supervised.seeding import generator_for
+from stablegrad.supervised.tasks import Task
 
 EVALUATION_ROWS = 2048
 """Images that are classified together in an evaluation; the accuracy does not depend on it."""
@@ -70,6 +71,7 @@ class Classifier(Algorithm):
         self.network = self.fresh_network(0).to(device)
         self.groups = {"network": self.network}
         self.updates = 0
+        self._drawn: tuple[int, Batch] | None = None
 
     def fresh_network(self, task: int) -> Network:
         """The network that begins task `task`, on the CPU: a pure function of seed and task."""
@@ -78,21 +80,34 @@ class Classifier(Algorithm):
         return build_network(self.spec, space, self.images.classes, generator=generator)
 
     def batches(self) -> Iterator[Batch]:
-        """The one batch of the next update, with the dropout masks that go with it."""
-        images, labels = self.curriculum.batch(self.updates)
-        masks = draw_masks(self.network, len(images), generator_for(self.seed, "dropout", self.updates))
-        yield {
-            "obs": images,
-            "labels": labels,
-            **{f"{_MASK}{name}": mask.to(self.device) for name, mask in masks.items()},
-        }
+        """The one batch of the next update."""
+        if self._drawn is None or self._drawn[0] != self.updates:
+            images, labels = self.curriculum.batch(self.updates)
+            self._drawn = (self.updates, self._with_masks(images, labels, "dropout"))
+        yield self._drawn[1]
+
+    def probe_batch(self, rows: int) -> Batch:
+        """The first images of the current task, always the same ones while it lasts."""
+        task = self._current_task
+        index = task.train_index[:rows]
+        images = task.view(self.images.train.images[index])
+        return self._with_masks(images, task.train_labels[index], "probe")
+
+    def _with_masks(self, images: Tensor, labels: Tensor, purpose: str) -> Batch:
+        """Images, labels, and the dropout masks that go with them, drawn for this update."""
+        masks = draw_masks(self.network, len(images), generator_for(self.seed, purpose, self.updates))
+        on_device = {f"{_MASK}{name}": mask.to(self.device) for name, mask in masks.items()}
+        return {"obs": images, "labels": labels, **on_device}
+
+    @property
+    def _current_task(self) -> Task:
+        """The task of the latest update."""
+        return self.curriculum.task(self.curriculum.place(max(0, self.updates - 1)).task)
 
     def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:
         """Mean cross-entropy in nats."""
-        masks = {name.removeprefix(_MASK): mask for name, mask in batch.items() if name.startswith(_MASK)}
-        logits, features = functional_call(
-            self.network, {**params["network"], **masks}, (batch["obs"],), {"with_features": True}
-        )
+        given = {**params["network"], **masks_of(batch)}
+        logits, features = functional_call(self.network, given, (batch["obs"],), {"with_features": True})
         loss = functional.cross_entropy(logits, batch["labels"])
         accuracy = (logits.argmax(-1) == batch["labels"]).float().mean()
         return LossOutput(loss, features, {"losses/accuracy": accuracy.detach()})
@@ -102,7 +117,7 @@ class Classifier(Algorithm):
 
     def evaluate(self) -> dict[str, float]:
         """Accuracy of the network as it is on the task of its latest update, nothing dropped, by catalogue name."""
-        task = self.curriculum.task(self.curriculum.place(max(0, self.updates - 1)).task)
+        task = self._current_task
         train, test = self.images.train.images, self.images.test.images
         accuracy, _ = self._judge(train, task.train_labels, task.train_index, task.view)
         found = {"train/accuracy": accuracy}
@@ -129,13 +144,18 @@ class Classifier(Algorithm):
         return {"train/epoch": place.epoch + within, "train/task": place.task + 1}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "updates": self.updates, "images": self.images.fingerprint()}
+        return {"network": self.network.state_dict(), "updates": self.updates, "images": self.images.fingerprint}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["images"] != self.images.fingerprint():
+        if state["images"] != self.images.fingerprint:
             raise UserError(f"{self.images.source}: these are not the images that the run began with")
         self.network.load_state_dict(state["network"])
         self.updates = state["updates"]
+
+
+def masks_of(batch: Batch) -> dict[str, Tensor]:
+    """The dropout masks of a batch, by the names of the buffers that they take the place of."""
+    return {name.removeprefix(_MASK): mask for name, mask in batch.items() if name.startswith(_MASK)}
 
 
 def load(config: ClassifierConfig) -> ImageSet:

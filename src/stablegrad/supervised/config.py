@@ -39,10 +39,11 @@ class ClassifierConfig:
     fresh_networks: bool = setting(
         False, "a new network and optimizer for every task: the reference for lost plasticity"
     )
+    seeds: int = setting(1, "train so many seeds, from --seed on, side by side; each has a run folder")
     eval_epochs: int = setting(1, "epochs between evaluations; every task ends with one")
 
     def __post_init__(self) -> None:
-        problems = positive(self, "subset", "epochs", "batch_size", "eval_epochs")
+        problems = positive(self, "subset", "epochs", "batch_size", "seeds", "eval_epochs")
         if self.label_noise is not None:
             problems += fractions(self, "label_noise")
             if self.stream != "noisy_labels":

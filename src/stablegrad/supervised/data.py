@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ class ImageSet:
             test=Split(*(values[:count] for values in self.test)),
         )
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of every image and label: a resumed run checks that it goes on with the same data."""
         digest = hashlib.sha256(repr((self.classes, self.shape)).encode())

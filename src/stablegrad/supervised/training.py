@@ -17,13 +17,8 @@ class SupervisedTraining(Session):
     agent: Classifier
 
     def __init__(self, config: RunConfig, *, interventions: Sequence[Intervention] = ()) -> None:
-        classifier = Classifier(
-            config.agent,
-            config.network,
-            load(config.agent),
-            seed=config.run.seed,
-            device=torch.device(config.run.device),
-        )
+        device = torch.device(config.run.device)
+        classifier = Classifier(config.agent, config.network, load(config.agent), seed=config.run.seed, device=device)
         super().__init__(
             config,
             classifier,
@@ -34,11 +29,22 @@ class SupervisedTraining(Session):
         )
 
     def _advance(self) -> None:
-        """One update, and what its epoch's end asks for."""
+        self.prepare()
+        self.learn()
+
+    def prepare(self) -> bool:
+        """What comes before an update: a fresh network, if this is the first of a task that asks for one."""
         curriculum = self.agent.curriculum
-        if self.agent.config.fresh_networks and self.step in curriculum.task_starts[1:]:
+        due = self.agent.config.fresh_networks and self.step in curriculum.task_starts[1:]
+        if due:
             self._start_afresh(curriculum.task_starts.index(self.step))
+        return due
+
+    def learn(self) -> None:
+        """One update, and what is due behind it."""
         self.step += 1
+        for intervention in self.learner.interventions:
+            intervention.on_step(self.learner.moment(self.step))
         self._learn()
         evaluated = self._evaluation_is_due()
         if evaluated:

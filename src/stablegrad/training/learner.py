@@ -131,13 +131,13 @@ class Learner:
         group_norms = [torch.linalg.vector_norm(_norms(grads, loss)) for grads in gradients]
         total = torch.linalg.vector_norm(torch.stack(group_norms))
         if not bool(torch.isfinite(total + loss.detach())):
-            raise NonFinite(self._name_the_first(loss))
+            raise NonFinite(self.name_the_first(loss))
         if self.spec.max_grad_norm is not None:
             for grads, norm in zip(gradients, group_norms, strict=True):
                 torch._foreach_mul_(grads, (self.spec.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         return total
 
-    def _name_the_first(self, loss: Tensor) -> str:
+    def name_the_first(self, loss: Tensor) -> str:
         """Which layer's gradient is the first, going backwards from the loss, that is not finite."""
         if not bool(torch.isfinite(loss)):
             what = f"the loss is {float(loss.detach())}"

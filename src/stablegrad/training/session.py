@@ -75,11 +75,11 @@ class Session(ABC):
     def _advance(self) -> None:
         """Move `step` on, learn, and write what is due."""
 
-    def attach(self, folder: RunFolder, observers: Iterable[Observer] = ()) -> None:
-        """Train in `folder`: from its newest valid checkpoint, or from step 0 when there is none."""
+    def attach(self, folder: RunFolder, observers: Iterable[Observer] = (), *, not_after: int | None = None) -> None:
+        """Train in `folder`: from its newest valid checkpoint (up to a step), or from step 0 when there is none."""
         self.folder = folder
         self.recorder = Recorder(folder, layers=self.learner.layers, normalise=self.normalise, observers=observers)
-        newest = checkpoint.load_newest(folder.checkpoints, warn=log.warning)
+        newest = checkpoint.load_newest(folder.checkpoints, warn=log.warning, not_after=not_after)
         if newest is None:
             self.recorder.start_over()
         else:

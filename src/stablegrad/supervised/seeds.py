@@ -1,0 +1,199 @@
+"""The seeds of one configuration, trained side by side: one loop, and a run folder for each seed.
+
+A member is an ordinary run but for its updates, which the stack makes for all. Stopped and resumed together, the
+members end with the same bits as without a stop; alone, a seed ends there within rounding.
+"""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from stablegrad.agents.base import Batch
+from stablegrad.runs import checkpoint
+from stablegrad.runs.config import RunConfig
+from stablegrad.runs.files import read_json, write_json
+from stablegrad.runs.folder import RunFolder
+from stablegrad.supervised.side_by_side import NotFinite, StackedLearner
+from stablegrad.supervised.stacked import NotStackable
+from stablegrad.supervised.training import SupervisedTraining
+from stablegrad.training.learner import NonFinite, UpdateReport
+from stablegrad.training.recorder import Observer
+from stablegrad.training.session import RunFailed
+from stablegrad.training.stop import StopRequest
+
+log = logging.getLogger("stablegrad")
+
+_MEMBERS = "side_by_side.json"
+
+
+def seed_configs(config: RunConfig) -> list[RunConfig]:
+    """The configs of the seeds that `config` asks for, from its own seed on."""
+    first = config.run.seed
+    return [
+        dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
+        for seed in range(first, first + config.agent.seeds)
+    ]
+
+
+def record_members(folders: Sequence[RunFolder]) -> None:
+    """Let every folder know the others, so that they are resumed together."""
+    for folder in folders:
+        write_json(folder.path / _MEMBERS, [str(other.path.resolve()) for other in folders])
+
+
+def members_of(path: Path) -> list[Path]:
+    """The folders that were trained side by side with `path`, itself included; empty where it was trained alone.
+
+    A folder that was moved is found beside the others under its old name.
+    """
+    if not (path / _MEMBERS).is_file():
+        return []
+    recorded = [Path(member) for member in read_json(path / _MEMBERS)]
+    return [member if member.is_dir() else path.resolve().parent / member.name for member in recorded]
+
+
+class Member(SupervisedTraining):
+    """One seed of a stack: its updates are made elsewhere and handed to it."""
+
+    def next_batch(self) -> Batch:
+        """The batch of the next update, which `deliver` belongs to."""
+        return next(iter(self.agent.batches()))
+
+    @property
+    def measures(self) -> bool:
+        """Whether the next update is to be measured: a row is due behind it."""
+        return self.config.run.diagnostics != "off" and self.step + 1 >= self._due["row"]
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        return self.step >= self._due["checkpoint"]
+
+    def begin(self) -> None:
+        self._clock = time.perf_counter()
+        self.folder.set_status("running", self.step)
+
+    def deliver(self, batch: Batch, report: UpdateReport, seconds: float) -> None:
+        """Take an update as made; `seconds` is this member's share of the time it took."""
+        self._delivered = (batch, report, seconds)
+        self.learn()
+
+    def _learn(self) -> None:
+        batch, report, seconds = self._delivered
+        probing = self.config.run.diagnostics != "off" and self._probe_clock() >= self._due["probe"]
+        self.learner.updates += 1
+        self.agent.after_update(report.output, batch)
+        self.recorder.update(report, layers=self.config.run.diagnostics != "off")
+        self._spent["update"] += seconds
+        if probing:
+            start = time.perf_counter()
+            self._probe([batch], None)
+            self._spent["diagnostics"] += time.perf_counter() - start
+
+    def save(self, *, required: bool) -> None:
+        """Write a checkpoint now."""
+        self._due["checkpoint"] = self.step + self.config.run.checkpoint_every
+        self._save(required=required)
+
+    def fail(self, batch: Batch, reason: str) -> str:
+        """Leave what is needed to see why this member cannot go on; a sentence that says where."""
+        self._save_failure(batch, NonFinite(reason))
+        self.folder.set_status("failed", self.step, reason=reason)
+        return f"{self.folder.path}: at update {self.step + 1}: {reason}; see {self.folder.path / 'failure'}"
+
+
+class StackedTraining:
+    """Runs that differ in nothing but their seed. Raises NotStackable where they cannot be trained side by side."""
+
+    def __init__(self, configs: Sequence[RunConfig]) -> None:
+        run = configs[0].run
+        if run.diagnostics == "full":
+            raise NotStackable("full diagnostics look at a network before and after its update")
+        if run.keep_checkpoints < 2:
+            raise NotStackable("a stop between their checkpoints needs --keep_checkpoints 2")
+        self.members = [Member(config) for config in configs]
+        lengths = {member.agent.curriculum.epoch_ends for member in self.members}
+        if len(lengths) > 1:
+            raise NotStackable("the epochs of the seeds differ in length")
+        self._failures: list[str] = []
+        self._stack()
+
+    def attach(self, folders: Sequence[RunFolder], observers: Iterable[Observer] = ()) -> None:
+        """Train in these folders, from the newest checkpoint that all of them have. Observers watch the first."""
+        step = _common_step(folders)
+        for member, folder in zip(self.members, folders, strict=True):
+            member.attach(folder, observers if member is self.members[0] else (), not_after=step)
+        self.learner.gather()
+
+    def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
+        """Train to the end, or until `stop`; the last thing written is a checkpoint of each member.
+
+        Raises RunFailed at the end when members had to be left behind.
+        """
+        for member in self.members:
+            member.begin()
+        while self.members and self.members[0].step < self.members[0].total_steps and not stop:
+            self._advance()
+            if self.members and self.members[0].checkpoint_is_due:
+                self._save(required=False)
+        self._save(required=True)
+        done = all(member.step >= member.total_steps for member in self.members)
+        for member in self.members:
+            member.folder.set_status("done" if done else "stopped", member.step)
+        if self._failures:
+            raise RunFailed("; ".join(self._failures))
+        return "done" if done else "stopped"
+
+    def close(self) -> None:
+        for member in self.members:
+            member.close()
+
+    def _stack(self) -> None:
+        agents = [member.agent for member in self.members]
+        self.learner = StackedLearner([member.learner for member in self.members], agents[0].images.train.images)
+
+    def _advance(self) -> None:
+        start = time.perf_counter()
+        restarted = [member.prepare() for member in self.members]
+        if any(restarted):
+            self.learner.gather()
+        batches = [member.next_batch() for member in self.members]
+        try:
+            reports = self.learner.update(batches, measure=self.members[0].measures)
+        except NotFinite as error:
+            self._leave_behind(error, batches)
+            return
+        seconds = (time.perf_counter() - start) / len(self.members)
+        for member, batch, report in zip(self.members, batches, reports, strict=True):
+            member.deliver(batch, report, seconds)
+
+    def _leave_behind(self, error: NotFinite, batches: Sequence[Batch]) -> None:
+        """Members whose numbers are no longer finite end here; the others go on without them."""
+        self.learner.scatter()
+        for index, reason in error.reasons.items():
+            member = self.members[index]
+            self._failures.append(member.fail(batches[index], reason))
+            member.close()
+        self.members = [member for index, member in enumerate(self.members) if index not in error.reasons]
+        if self.members:
+            self._stack()
+
+    def _save(self, *, required: bool) -> None:
+        self.learner.scatter()
+        for member in self.members:
+            member.save(required=required)
+
+
+def _common_step(folders: Sequence[RunFolder]) -> int:
+    """The newest step at which every folder has a valid checkpoint; 0 when there is none."""
+    return max(set.intersection(*({0, *_valid_steps(folder)} for folder in folders)))
+
+
+def _valid_steps(folder: RunFolder) -> Iterator[int]:
+    for path in checkpoint.paths(folder.checkpoints):
+        try:
+            yield int(checkpoint.load(path)["step"])
+        except checkpoint.Damaged:
+            continue

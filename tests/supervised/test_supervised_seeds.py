@@ -1,0 +1,195 @@
+"""Seeds trained side by side: each is its own run, whatever happens to the others."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stablegrad import api
+from stablegrad.errors import UserError
+from stablegrad.runs import checkpoint
+from stablegrad.runs.config import RunConfig
+from stablegrad.runs.folder import RunFolder
+from stablegrad.supervised.seeds import StackedTraining, members_of, record_members, seed_configs
+from stablegrad.supervised.stacked import NotStackable
+from stablegrad.supervised.training import SupervisedTraining
+from stablegrad.training.session import RunFailed
+
+Train = Callable[..., list[RunFolder]]
+
+BASE = {
+    "dataset": "digits",
+    "subset": 200,
+    "epochs": 5,
+    "batch_size": 64,
+    "cnn_type": "none",
+    "mlp_width": 16,
+    "mlp_depth": 1,
+    "threads": 1,
+    "diagnostics": "light",
+    "diagnostics_batch": 32,
+    "non_stationary": True,
+    "seeds": 3,
+}
+
+
+class StopAfter:
+    def __init__(self, updates: int) -> None:
+        self.left = updates
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Train:
+    """Train seeds side by side; `stops` interrupts all of them and resumes them together."""
+
+    def run(*, stops: tuple[int, ...] = (), name: str = "arm", **settings: Any) -> list[RunFolder]:
+        configs = seed_configs(RunConfig.resolve("cifar", {**BASE, **settings}))
+        folders = [RunFolder.create(tmp_path / name / str(one.run.seed), one) for one in configs]
+        record_members(folders)
+        for updates in (*stops, 10**9):
+            training = StackedTraining([folder.config for folder in folders])
+            try:
+                training.attach(folders)
+                training.run(StopAfter(updates))
+            finally:
+                training.close()
+        return folders
+
+    return run
+
+
+def _state(folder: RunFolder) -> dict[str, Any]:
+    return checkpoint.load(checkpoint.paths(folder.checkpoints)[0])
+
+
+def _tensors(tree: Any, path: str = "") -> dict[str, torch.Tensor]:
+    if isinstance(tree, dict):
+        return {k: v for key, node in tree.items() for k, v in _tensors(node, f"{path}/{key}").items()}
+    if isinstance(tree, list | tuple):
+        return {k: v for index, node in enumerate(tree) for k, v in _tensors(node, f"{path}/{index}").items()}
+    return {path: tree} if isinstance(tree, torch.Tensor) else {}
+
+
+def _alone(folder: RunFolder, path: Path) -> RunFolder:
+    """The same seed, trained by itself."""
+    alone = RunFolder.create(path, folder.config)
+    training = SupervisedTraining(alone.config)
+    training.attach(alone)
+    training.run(StopAfter(10**9))
+    training.close()
+    return alone
+
+
+OPTIMIZERS = ["adam", "adamw", "radam", "sgd", "rmsprop", "kron"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_seed_ends_where_its_own_run_does(train: Train, tmp_path: Path, optimizer: str) -> None:
+    for folder in train(optimizer=optimizer, max_grad_norm=0.5):
+        together, alone = _state(folder), _state(_alone(folder, tmp_path / f"alone{folder.config.run.seed}"))
+        ours, theirs = _tensors(together["agent"]), _tensors(alone["agent"])
+        for name, value in theirs.items():
+            assert torch.allclose(ours[name], value, rtol=1e-3, atol=2e-5), name
+        ours, theirs = _tensors(together["learner"]), _tensors(alone["learner"])
+        assert {name: value.shape for name, value in ours.items()} == {n: v.shape for n, v in theirs.items()}
+        steps = [name for name in theirs if name.endswith("/step")]
+        assert all(torch.equal(ours[name], theirs[name]) for name in steps)
+
+
+def test_rows_are_those_of_each_seeds_own_run(train: Train, tmp_path: Path) -> None:
+    folder = train(cnn_type="cifar", cnn_size=4, subset=100)[1]
+    alone = _alone(folder, tmp_path / "alone")
+    for ours, theirs in zip(folder.rows(), alone.rows(), strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            if not name.startswith(("time/", "seconds", "ranks/", "units/", "features/")):
+                assert ours[name] == pytest.approx(value, rel=5e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"optimizer": "kron"}, {"fresh_networks": True}], ids=["adam", "kron", "fresh"]
+)
+def test_stopped_and_resumed_together_is_bit_identical(train: Train, settings: dict[str, Any]) -> None:
+    whole = train(name="whole", **settings)
+    pieces = train(name="pieces", stops=(1, 5, 3), **settings)
+    for left, right in zip(whole, pieces, strict=True):
+        ours, theirs = _tensors(_state(left)), _tensors(_state(right))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_kill_between_two_checkpoints_falls_back_to_the_common_one(train: Train) -> None:
+    whole = train(name="whole", checkpoint_every=7)
+    killed = train(name="killed", checkpoint_every=7)
+    newest = checkpoint.paths(killed[1].checkpoints)[0]
+    shutil.rmtree(newest)  # as if the process had died behind the first member's save
+    training = StackedTraining([folder.config for folder in killed])
+    training.attach(killed)
+    assert {member.step for member in training.members} == {14}
+    training.run(StopAfter(10**9))
+    training.close()
+    for left, right in zip(whole, killed, strict=True):
+        ours, theirs = _tensors(_state(left)["agent"]), _tensors(_state(right)["agent"])
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert [row["step"] for row in left.rows()] == [row["step"] for row in right.rows()]
+
+
+def test_a_seed_that_breaks_does_not_stop_the_others(train: Train, tmp_path: Path) -> None:
+    configs = seed_configs(RunConfig.resolve("cifar", BASE))
+    folders = [RunFolder.create(tmp_path / "arm" / str(one.run.seed), one) for one in configs]
+    training = StackedTraining(configs)
+    training.attach(folders)
+    with torch.no_grad():
+        training.members[1].agent.network.head.bias[3] = float("nan")
+    with pytest.raises(RunFailed, match=r"arm/2: at update 1: the loss is nan; .* see .*failure"):
+        training.run(StopAfter(10**9))
+    training.close()
+    assert [folder.status["state"] for folder in folders] == ["done", "failed", "done"]
+    unharmed = train(name="unharmed")
+    for survivor, twin in ((folders[0], unharmed[0]), (folders[2], unharmed[2])):
+        ours, theirs = _tensors(_state(survivor)["agent"]), _tensors(_state(twin)["agent"])
+        assert all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=2e-5) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"diagnostics": "full"}, "full diagnostics"),
+        ({"keep_checkpoints": 1}, "--keep_checkpoints 2"),
+        ({"use_spectral_norm": True}, "SpectralLinear"),
+    ],
+)
+def test_what_cannot_go_side_by_side_goes_in_turn(
+    tmp_path: Path, settings: dict[str, Any], reason: str, caplog: Any
+) -> None:
+    config = RunConfig.resolve("cifar", {**BASE, "epochs": 2, "seeds": 2, **settings})
+    with pytest.raises(NotStackable, match=reason):
+        StackedTraining(seed_configs(config))
+    runs = api.train_seeds(config, run_dir=tmp_path / "arm")
+    assert "in turn, not side by side" in caplog.text
+    assert [run.path.name for run in runs] == ["seed_1", "seed_2"]
+    assert [run.status["state"] for run in runs] == ["done", "done"]
+    assert [run.config.agent.seeds for run in runs] == [1, 1]
+
+
+def test_the_api_trains_and_resumes_all_of_them(tmp_path: Path) -> None:
+    runs = api.train_seeds({"algo": "cifar", **BASE}, run_dir=tmp_path / "arm")
+    assert [run.config.run.seed for run in runs] == [1, 2, 3]
+    assert members_of(runs[0].path) == [run.path for run in runs]
+    runs[1].folder.set_status("stopped", 3)
+    assert api.resume(runs[1].path).status["state"] == "done"
+    with pytest.raises(UserError, match="--seeds 3 are several runs: call train_seeds"):
+        api.train({"algo": "cifar", **BASE}, run_dir=tmp_path / "one")
+
+
+def test_a_moved_arm_is_found_again(tmp_path: Path) -> None:
+    runs = api.train_seeds({"algo": "cifar", **BASE, "epochs": 2}, run_dir=tmp_path / "arm")
+    (tmp_path / "arm").rename(tmp_path / "moved")
+    expected = [tmp_path / "moved" / run.path.name for run in runs]
+    assert members_of(expected[0]) == expected
