@@ -1,0 +1,72 @@
+"""Environments whose values are known."""
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Chain(gymnasium.Env):
+    """Five places in a row; action 1 goes right, 0 left. Leaving to the right ends the game with a reward of 1.
+
+    V*(s) = gamma^(4 - s). Episodes begin anywhere.
+    """
+
+    observation_space = spaces.Box(0, 1, (5,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = int(self.np_random.integers(5))
+        return self._obs(), {}
+
+    def step(self, action):
+        if self.place == 4 and action == 1:
+            return self._obs(), 1.0, True, False, {}
+        self.place = max(0, self.place + (1 if action == 1 else -1))
+        return self._obs(), 0.0, False, False, {}
+
+    def _obs(self):
+        return np.eye(5, dtype=np.float32)[self.place]
+
+
+class Corridor(Chain):
+    """The chain, always begun at its left end: no episode is shorter than five steps."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0
+        return self._obs(), {}
+
+
+class Loop(gymnasium.Env):
+    """One state and a reward of 1 in every step; a time limit cuts each episode after 5 steps.
+
+    V = 1 / (1 - gamma). Whoever takes the limit for an end learns 1 / (1 - gamma * 4/5): one step in five is the last.
+    """
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 5
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.left -= 1
+        return np.ones(1, np.float32), 1.0, False, self.left == 0, {}
+
+
+class Bandit(gymnasium.Env):
+    """One decision a game, both of the same worth: a reward of 10 with a chance of 1/10, else nothing. Q = 1."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        reward = 10.0 if self.np_random.random() < 0.1 else 0.0
+        return np.ones(1, np.float32), reward, True, False, {}
