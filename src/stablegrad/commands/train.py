@@ -49,6 +49,11 @@ def cifar(argv: list[str]) -> int:
 
 def user_agent(argv: list[str]) -> int:
     """`stablegrad train path/to/file.py:Name …`."""
+    if argv[:1] in (["-h"], ["--help"]):
+        parser = Parser("train", "Train your own agent, from your own file. `--help` behind the agent shows its settings.",
+                        example="stablegrad train my_agent.py:MyAgent --env_id CartPole-v1")  # fmt: skip
+        parser.add_argument("agent", metavar="path/to/file.py:Name")
+        parser.parse(argv)
     if not argv or argv[0].startswith("-"):
         raise UserError("say which agent: `stablegrad train path/to/file.py:Name --env_id …`")
     return _train(argv[0], argv[1:])

@@ -56,6 +56,8 @@ Block = Table | Points | Code | Finding | Figure
 
 @dataclass(frozen=True, slots=True)
 class Section:
+    """A heading, the sentence under it, and what follows."""
+
     title: str
     blocks: Sequence[Block]
     lead: str = ""
