@@ -107,7 +107,7 @@ def test_failures_are_named_and_count(tmp_path):
     compared, judgement = judged(paths)
     doubted = text(doubts(compared, judgement))
     assert "1 of 9 runs failed" in doubted
-    assert "1 run of 10 not ended" in doubted
+    assert "left out of the final scores: 1 run of 10" in doubted
     assert "different numbers of seeds (4 to 5)" in doubted
     assert judgement.of(compared.arms[0]).seeds == 5
 
@@ -121,7 +121,7 @@ def test_an_arm_that_has_not_begun_is_named_and_stops_nothing(tmp_path):
     assert len(judgement.verdicts) == 2
     doubted = text(doubts(compared, judgement))
     assert "1 arm of 3 without any score" in doubted
-    assert "1 run of 5 not ended" in doubted
+    assert "left out of the final scores: 1 run of 5" in doubted
 
 
 def test_budgets_that_differ_are_named(tmp_path):

@@ -166,6 +166,26 @@ def test_a_run_without_anything_logged(tmp_path):
     assert "Learning curves" not in Outline(page).headings
 
 
+def test_arms_that_have_not_begun_take_no_colour(tmp_path):
+    write_run(tmp_path / "a", rows=4)
+    path = write_run(tmp_path / "b", optimizer="kron", state="created")
+    for name in ("metrics.jsonl", "episodes.jsonl"):
+        (path / name).unlink()
+    document = compose(load_runs([tmp_path]))
+    assert {len(figure.legend) for figure in document.figures()} == {0}
+    assert "2" in {value for value, what in document.facts if what == "arms"}
+
+
+def test_an_evaluation_before_the_first_training_game_has_ended(tmp_path):
+    for optimizer in ("radam", "kron"):
+        write_run(tmp_path / optimizer, optimizer=optimizer, rows=4, evaluations=1, mlp_depth=1)
+        write_run(tmp_path / f"{optimizer}-deep", optimizer=optimizer, rows=4, evaluations=1, mlp_depth=2)
+    (tmp_path / "kron" / "metrics.jsonl").write_text('{"step": 10, "losses/loss": 1.0}\n')
+    (tmp_path / "kron" / "episodes.jsonl").write_text("")
+    _, page = page_of(tmp_path, tmp_path / "out")
+    assert "evaluation return" in page
+
+
 def test_runs_under_way_do_not_cut_the_curves_of_those_that_are_done(tmp_path):
     write_run(tmp_path / "a", seed=1, rows=20)
     write_run(tmp_path / "b", seed=2, rows=20)

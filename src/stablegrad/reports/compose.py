@@ -1,6 +1,7 @@
 """What a report says, and in which order: from runs to a document."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,11 @@ def _figures(
     compared: Study, judgement: Judgement | None, over_sizes: Judgement | None, rng: np.random.Generator
 ) -> list[Section]:
     """The sections that are mostly pictures; those without any are left out."""
+    # An arm that has not begun has nothing to show, and would only take a colour.
+    begun = tuple(arm for arm in compared.arms if any(run.series or run.evaluations for run in arm.runs))
+    compared = replace(compared, arms=begun)
+    if not compared.arms:
+        return []
     grid = step_grid(compared.runs)
     styles = choose_styles(compared.arms, judgement)
     metric = curve_metric(compared.runs)

@@ -228,7 +228,7 @@ def _draw(canvas: Canvas, panel: Panel, figure: Figure, corner: tuple[float, flo
             axis.set_major_locator(LogLocator(numticks=6))
             axis.set_minor_locator(NullLocator())
         elif isinstance(located, AutoLocator):
-            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         if isinstance(axis.get_major_formatter(), ScalarFormatter | LogFormatter):
             axis.set_major_formatter(lambda value, _: short_number(value))
 

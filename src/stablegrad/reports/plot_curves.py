@@ -56,7 +56,7 @@ class LearningCurves:
     def by_size(self, judgement: Judgement) -> Figure:
         """One panel a family of arms that differ in network size: depths by colour, widths by dash."""
         curves = self._curves()
-        judged = {verdict.label for verdict in judgement.verdicts}
+        judged = self._judged(judgement, curves)
         members = families(self.study)
         arms = [arm for its in members.values() for arm in its]
         keys = [key for key in SIZE_KEYS if key in self.study.varying]
@@ -121,7 +121,7 @@ class LearningCurves:
 
     def _all_games(self, judgement: Judgement, curves: Curves) -> Panel:
         """All judged arms on all games, normalised."""
-        bands = {v.label: self._judged_band(v.label, judgement, curves) for v in judgement.verdicts}
+        bands = {label: self._judged_band(label, judgement, curves) for label in self._judged(judgement, curves)}
         return self._bands_panel(f"All {len(judgement.tasks)} games", bands, self.styles, judgement)
 
     def _bands_panel(self, title: str, bands: dict[str, Interval], styles: Styles, judgement: Judgement) -> Panel:
@@ -132,6 +132,11 @@ class LearningCurves:
             steps_axis(axes, self.grid)
 
         return Panel(title, draw, [row for label, b in bands.items() for row in band_rows(label, self.grid, b)])
+
+    def _judged(self, judgement: Judgement, curves: Curves) -> list[str]:
+        """Arms that were judged and have curves: one may have evaluations before its first training game ends."""
+        tasks = judgement.tasks
+        return [v.label for v in judgement.verdicts if all((v.label, task) in curves for task in tasks)]
 
     def _judged_band(self, label: str, judgement: Judgement, curves: Curves) -> Interval:
         """An arm's IQM over all games; as many runs of each game as the game with the fewest has."""

@@ -1,6 +1,7 @@
 """Everything else that runs log: a panel a metric, and a map of layer x time for what is logged by layer."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -85,13 +86,21 @@ def layer_families(study: Study) -> dict[str, list[str]]:
     return {family: list(names) for family, names in families.items() if len(names) >= 3}
 
 
-def described(name: str) -> tuple[str, str]:
-    """Unit and definition of a metric, empty where the catalogue does not have it (a user's own)."""
+class Described(NamedTuple):
+    """What the catalogue says of a metric: nothing where it does not have it (a user's own)."""
+
+    unit: str = ""
+    definition: str = ""
+    part: str = "layer"
+    """What its members are: layers, or indices of a spectrum."""
+
+
+def described(name: str) -> Described:
     try:
         found = entry(name)
     except UserError:
-        return "", ""
-    return found.unit, found.definition
+        return Described()
+    return Described(found.unit, found.definition, "index" if "{index}" in found.name else "layer")
 
 
 def _family(family: str, names: Sequence[str], arms: Sequence[Arm], styles: Styles, grid: Steps) -> Figure:
@@ -109,7 +118,7 @@ def _family(family: str, names: Sequence[str], arms: Sequence[Arm], styles: Styl
 
 
 def _panel(name: str, bands: Sequence[tuple[str, Interval]], styles: Styles, grid: Steps) -> Panel:
-    unit, definition = described(name)
+    unit, definition, _ = described(name)
     values = np.concatenate([np.ravel(interval.point) for _, interval in bands])
     finite = values[np.isfinite(values)]
     logarithmic = len(finite) > 0 and finite.min() > 0 and _spans_decades(finite, unit)
@@ -139,7 +148,7 @@ def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Ste
     window = _window(grid)
     maps = {arm.label: _rows(names, arm, grid, window) for arm in arms}
     values = np.concatenate([np.ravel(values) for _, values in maps.values()])
-    unit, definition = described(names[0])
+    unit, definition, part = described(names[0])
     norm, log = _norm(values[np.isfinite(values)], unit)
     panels = [
         Panel(
@@ -155,10 +164,11 @@ def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Ste
         for label, (layers, values) in maps.items()
         if layers
     ]
-    title = f"{family.replace('/', ', ').capitalize()} by layer"
+    title = f"{family.replace('/', ', ').capitalize()} by {part}"
+    order = "Layers from the input (top) to the output: the" if part == "layer" else "The"
     caption = (
-        f"{definition} Layers from the input (top) to the output, the {'geometric mean' if log else 'mean'} over an"
-        f" arm's runs{f', in {unit}' if unit else ''}; one {'logarithmic ' if log else ''}colour scale for all panels."
+        f"{definition} {order} {'geometric mean' if log else 'mean'} over an arm's runs"
+        f"{f', in {unit}' if unit else ''}; one {'logarithmic ' if log else ''}colour scale for all panels."
     ).strip()
     most = max((len(layers) for layers, _ in maps.values()), default=3)
     name = f"layers_{family.replace('/', '_')}"

@@ -33,7 +33,7 @@ def aggregate_bars(judgement: Judgement, styles: Styles) -> Figure:
         f"Final {judgement.scale.name} ({judgement.scale.meaning}), with 95 % stratified bootstrap intervals.{cut}"
     )
     size = (3.9, 0.65 + 0.4 * len(shown))
-    title = "IQM, median, mean and optimality gap" if len(panels) == 4 else " and ".join(p.title for p in panels)
+    title = "IQM, median, mean and optimality gap" if len(panels) == 4 else "Final scores"
     columns, margins = ("arm", "point", "low", "high"), Margins(left=0.12, bottom=0.3, top=0.04)
     return Figure("aggregates", title, caption, columns, panels, size=size, margins=margins)
 
@@ -102,7 +102,8 @@ def _bars(title: str, values: Sequence[tuple[str, Interval]], styles: Styles) ->
         for place, (label, interval) in enumerate(values):
             y = -place
             axes.barh(y, interval.point, height=0.34, color=styles[label].colour, zorder=2)
-            axes.plot([interval.low, interval.high], [y, y], color=theme.INK, linewidth=1.4, zorder=3)
+            if interval.high > interval.low:
+                axes.plot([interval.low, interval.high], [y, y], color=theme.INK, linewidth=1.4, zorder=3)
             text = f"{label}  {interval_text(interval) if interval.high > interval.low else f'{interval.point:.3g}'}"
             axes.annotate(text, (0, y + 0.27), xycoords=("axes fraction", "data"), fontsize=8, va="bottom")
         axes.set_yticks([])

@@ -76,13 +76,13 @@ def doubts(study: Study, judgement: Judgement) -> list[str]:
     if failed := sum(run.state == "failed" for run in runs):
         found.append(f"{failed} of {plural(len(runs), 'run')} failed and count with the score they failed at.")
     if unfinished := len(study.runs) - len(runs):
-        found.append(f"{plural(unfinished, 'run')} of {len(study.runs)} not ended: left out of the final scores.")
+        found.append(f"Not ended, and left out of the final scores: {plural(unfinished, 'run')} of {len(study.runs)}.")
     elif any(run.state in _UNFINISHED for run in runs):
         found.append("No run has ended: these are the scores so far.")
     if left_out := sum(verdict.scores.left_out for verdict in verdicts):
         found.append(f"{plural(left_out, 'run')} left out of the aggregates: the seed lacks another game of its arm.")
     if repeated := sum(duplicates(arm, runs) for arm in study.arms):
-        found.append(f"{plural(repeated, 'run')} repeat the seed of another: one of each counts.")
+        found.append(f"A seed that was run twice counts once: {plural(repeated, 'run')} left out.")
     if scoreless := len(study.arms) - len(verdicts):
         found.append(f"{plural(scoreless, 'arm')} of {len(study.arms)} without any score: left out.")
     if missing := [task for task in study.tasks if task not in judgement.tasks]:
