@@ -1,6 +1,7 @@
 """`stablegrad sweep presets`: the paper's figures and tables as sweep files."""
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from stablegrad.commands.sweep import parse_time
 from stablegrad.commands.sweep_plan import prices_of
 from stablegrad.errors import DONE, UserError
 from stablegrad.sweeps import presets, scale
-from stablegrad.sweeps.cost import total_steps
 from stablegrad.sweeps.file import SweepFile, write
-from stablegrad.sweeps.grid import expand
+from stablegrad.sweeps.grid import expand, kept
+
+_UNITS = {"total_timesteps": "steps", "epochs": "epochs"}
 
 
 def main(argv: list[str]) -> int:
@@ -57,14 +59,20 @@ def main(argv: list[str]) -> int:
 
 
 def _list(console: Console) -> None:
-    table = Table("preset", "what", "runs", "steps", box=None, pad_edge=False)
+    table = Table("preset", "what", "runs", "each", box=None, pad_edge=False)
     for name in presets.names():
         sweep = presets.load(name)
-        plan = expand(sweep)
-        steps = sum(total_steps(cell.config) for cell in plan.cells)
-        table.add_row(name, sweep.description, f"{len(plan.cells):,}", f"{steps:.1e}")
+        # Counted, not resolved: a list must not need CIFAR's files, nor torch.
+        cells = list(kept(sweep, []))
+        table.add_row(name, sweep.description, f"{len(cells):,}", _length([cell.given for cell in cells]))
     console.print(table)
     console.print("write one as a file: stablegrad sweep presets --write NAME FILE [--scale HOURS]")
+
+
+def _length(cells: Sequence[Mapping[str, Any]]) -> str:
+    """How long a run is, as the preset says it."""
+    found = {(name, given[name]) for given in cells for name in ("total_timesteps", "epochs") if name in given}
+    return " or ".join(f"{count:,} {_UNITS[name]}" for name, count in sorted(found))
 
 
 def _scaled(sweep: SweepFile, text: str, slots: int, calibration_seconds: float, console: Console) -> SweepFile:

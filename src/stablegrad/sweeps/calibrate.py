@@ -12,13 +12,28 @@ from typing import Any
 from stablegrad.runs.config import RunConfig, known_fields
 from stablegrad.runs.files import read_json, read_lines
 from stablegrad.runs.folder import RunFolder
-from stablegrad.sweeps.cost import Measured, extrapolate, kind_of, shape_of, total_steps, work
+from stablegrad.sweeps.cost import Measured, extrapolate, kind_of, shape_of, total_steps, weights, work
 from stablegrad.sweeps.grid import Plan
-from stablegrad.sweeps.pool import LocalPool
+from stablegrad.sweeps.process import RunProcess, claim
+from stablegrad.training.probing import LIMIT
 
 _STEPS = 512
 _ROWS_AFTER_WARM_UP = 2
 _TYPICAL_STARTUP_SECONDS = 5.0
+_FEW_IMAGES: Mapping[str, Any] = {
+    "epochs": 3,
+    "eval_epochs": 3,
+    "stream": "stationary",
+    "non_stationary": False,
+    "change_points": (),
+    "label_noise": None,
+    "fresh_networks": False,
+}
+_POLL_SECONDS = 0.1
+_COSTLY = 1e10
+_NARROW = 128
+# A weight and two moments of it, in float32.
+_BYTES_A_WEIGHT = 12
 
 
 @dataclass(frozen=True)
@@ -54,10 +69,11 @@ def calibrate(
     """Shape -> price for all shapes of a plan, within about `budget_seconds`.
 
     The cheapest shape of every kind (algorithm, environment, optimizer) is measured first, then the next ones;
-    what the time does not reach is extrapolated along the work of its network. `known` holds seconds a step of
-    shapes that finished runs tell about.
+    before a costly one, the same network at a narrow width. What the time does not reach is extrapolated along the
+    work of its network. `known` holds seconds a step of shapes that finished runs tell about.
     """
-    shapes = {shape_of(cell.config): cell.config for cell in plan.cells}
+    asked = {shape_of(cell.config): cell.config for cell in plan.cells}
+    shapes = {**asked, **_narrow_ones(asked)}
     works = {shape: work(config) for shape, config in shapes.items()}
     deadline = time.monotonic() + budget_seconds
     prices: dict[str, Price] = {}
@@ -70,17 +86,22 @@ def calibrate(
         if price is not None:
             prices[shape] = price
     for shape, seconds in (known or {}).items():
-        if shape in shapes:
+        if shape in asked:
             prices[shape] = dataclasses.replace(prices.get(shape, Price(seconds)), step=seconds)
-    return {shape: prices.get(shape) or _guess(shape, shapes, works, prices) for shape in shapes}
+    return {shape: prices.get(shape) or _guess(shape, shapes, works, prices) for shape in asked}
 
 
 def estimate(config: RunConfig, price: Price) -> Estimate:
     """What a whole run takes at a price."""
     steps = total_steps(config)
     run = config.run
-    probes = 0 if run.diagnostics == "off" else math.ceil(steps / (run.diagnostics_every or steps))
-    seconds = price.startup + steps * price.step + probes * price.probe
+    seconds = price.startup + steps * price.step
+    if run.diagnostics != "off":
+        # Without an interval, probes pace themselves by the time they take.
+        every = run.diagnostics_every
+        seconds += (
+            steps * price.step * LIMIT[run.diagnostics] if every is None else math.ceil(steps / every) * price.probe
+        )
     stored = min(steps, int(dataclasses.asdict(config.agent).get("buffer_size", 0)))
     rows = math.ceil(steps / (run.log_every or steps))
     disk = run.keep_checkpoints * price.checkpoint + rows * price.row + stored * price.replay
@@ -93,11 +114,16 @@ def measure(config: RunConfig, *, limit_seconds: float) -> Price | None:
     with tempfile.TemporaryDirectory(prefix="stablegrad-calibration-") as temporary:
         path = Path(temporary) / "run"
         RunFolder.create(path, probe)
+        claimed = claim(path)
+        assert claimed is not None, "nobody else knows of the folder"
         started = time.monotonic()
-        LocalPool(1, threads=probe.run.threads or 1).run(
-            [path], stop=lambda: time.monotonic() - started > limit_seconds
-        )
-        return _price(path, wall_seconds=time.monotonic() - started)
+        process = RunProcess.start(path, claimed, threads=probe.run.threads or 1, environment={})
+        while process.poll() is None:
+            if time.monotonic() - started > limit_seconds:
+                process.kill()
+                break
+            time.sleep(_POLL_SECONDS)
+        return _price(path, config, wall_seconds=time.monotonic() - started)
 
 
 def shortened(config: RunConfig) -> RunConfig:
@@ -115,12 +141,15 @@ def shortened(config: RunConfig) -> RunConfig:
         iteration = flat["num_envs"] * changes.get("num_steps", 1)
         rows = max(_ROWS_AFTER_WARM_UP + 1, math.ceil(_STEPS / iteration))
         every = max(iteration, _STEPS // 8)
-        changes |= {"total_timesteps": rows * iteration, "log_every": every, "diagnostics_every": 10**9,
-                    "eval_every": None}  # fmt: skip
+        changes |= {"total_timesteps": rows * iteration, "log_every": every, "eval_every": None}
+    else:
+        changes |= {**_FEW_IMAGES, "subset": 4 * flat["batch_size"], "log_every": 2}
+    if flat["diagnostics_every"] is not None:
+        changes["diagnostics_every"] = 10**9
     return RunConfig.from_flat({**flat, **changes})
 
 
-def _price(path: Path, *, wall_seconds: float) -> Price | None:
+def _price(path: Path, config: RunConfig, *, wall_seconds: float) -> Price | None:
     rows = [row for row in read_lines(path / "metrics.jsonl") if "seconds" in row]
     if len(rows) < _ROWS_AFTER_WARM_UP or rows[-1]["step"] == rows[0]["step"]:
         return None
@@ -130,7 +159,7 @@ def _price(path: Path, *, wall_seconds: float) -> Price | None:
         step=(last["seconds"] - first["seconds"]) / (last["step"] - first["step"]),
         probe=first["seconds"] * first.get("time/diagnostics_share", 0.0),
         startup=max(0.0, wall_seconds - last["seconds"]),
-        checkpoint=checkpoint,
+        checkpoint=checkpoint or _BYTES_A_WEIGHT * weights(config),
         row=(path / "metrics.jsonl").stat().st_size // len(rows),
         replay=stored / last["step"],
     )
@@ -145,6 +174,19 @@ def _checkpoint_bytes(folder: Path) -> tuple[int, int]:
     sizes = {name: int(entry["bytes"]) for name, entry in manifest["files"].items()}
     segments = sum(sizes[entry["file"]] for entry in manifest["segments"].values())
     return segments, sum(sizes.values()) - segments
+
+
+def _narrow_ones(shapes: Mapping[str, RunConfig]) -> dict[str, RunConfig]:
+    """For each kind that has costly shapes only, its cheapest one at a narrow width: something to go by, soon."""
+    cheapest: dict[tuple[str, str, str], RunConfig] = {}
+    for shape in sorted(shapes, key=lambda shape: work(shapes[shape])):
+        cheapest.setdefault(kind_of(shapes[shape]), shapes[shape])
+    narrow = [
+        dataclasses.replace(config, network=dataclasses.replace(config.network, mlp_width=_NARROW))
+        for config in cheapest.values()
+        if work(config) > _COSTLY and config.network.width > _NARROW and not config.network.published
+    ]
+    return {shape_of(config): config for config in narrow}
 
 
 def _in_turn(shapes: Mapping[str, RunConfig], works: Mapping[str, float]) -> list[str]:
@@ -165,10 +207,10 @@ def _guess(
         return Price(math.nan, measured=False)
     nearest = min(alike, key=lambda other: abs(works[other] - works[shape]))
     points = [Measured(works[other], prices[other].step) for other in alike]
-    ratio = works[shape] / works[nearest]
+    growth = weights(shapes[shape]) / weights(shapes[nearest])
     return dataclasses.replace(
         prices[nearest],
         step=extrapolate(points, works[shape]),
-        checkpoint=int(prices[nearest].checkpoint * max(1.0, ratio)),
+        checkpoint=int(prices[nearest].checkpoint * growth),
         measured=False,
     )

@@ -21,7 +21,8 @@ _FREE = frozenset({
     "seed", "env_id", "total_timesteps", "threads", "log_every", "diagnostics_every", "checkpoint_every",
     "keep_checkpoints", "track", "eval_every", "eval_episodes", "protocol", "life_loss", "noop_max", "fire_reset",
     "full_action_space", "max_episode_steps", "eval_max_episode_steps", "reward_clip", "scores_run_on", "anneal_lr",
-    "learning_starts", "epochs", "dataset", "data_dir", "non_stationary",
+    "learning_starts", "epochs", "subset", "data_dir", "download", "non_stationary", "stream",
+    "change_points", "first_task",
 })  # fmt: skip
 
 
@@ -59,15 +60,24 @@ def work(config: RunConfig) -> float:
 
     A weight [m, n] costs 6 * m * n a row of the batch; under Kron another 2 * m * n * (m + n) an update.
     """
-    space = _OBSERVATIONS.get(family(config), _FLAT)
-    with torch.device("meta"):
-        network = build_network(config.network, space, 6)
-    matrices = [(p.shape[0], p[0].numel()) for p in network.parameters() if p.ndim > 1]
+    matrices = _matrices(config)
     rows = _rows(config)
     total = float(sum(6 * m * n * rows for m, n in matrices))
     if info(config.optimizer.optimizer).second_order:
         total += sum(2.0 * m * n * (m + n) for m, n in matrices)
     return total
+
+
+def weights(config: RunConfig) -> int:
+    """Weights of the network, biases left out."""
+    return sum(m * n for m, n in _matrices(config))
+
+
+def _matrices(config: RunConfig) -> list[tuple[int, int]]:
+    """Every weight as a matrix: outputs, and inputs of each."""
+    with torch.device("meta"):
+        network = build_network(config.network, _OBSERVATIONS.get(family(config), _FLAT), 6)
+    return [(p.shape[0], p[0].numel()) for p in network.parameters() if p.ndim > 1]
 
 
 _OBSERVATIONS = {

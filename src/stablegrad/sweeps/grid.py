@@ -74,8 +74,8 @@ def expand(sweep: SweepFile, *, threads: int = 1) -> Plan:
 
     Raises UserError with every problem of every cell at once, before anything is started.
     """
-    problems = _overlaps(sweep)
-    combinations = list(_kept(sweep, problems))
+    problems: list[str] = []
+    combinations = list(kept(sweep, problems))
     cells: dict[str, Cell] = {}
     merged: list[str] = []
     rejected: dict[str, list[str]] = {}
@@ -104,6 +104,8 @@ def resolve(combination: Combination, *, threads: int) -> Cell:
     if algo is None:
         raise UserError('no algo is named: write algo = "pqn" (or another) under [settings]')
     config = RunConfig.resolve(str(algo), {"threads": threads, **settings, "seed": combination.seed})
+    if getattr(config.agent, "seeds", 1) > 1:
+        raise UserError("seeds side by side belong to one command; here each seed is a run: list them in `seeds`")
     task = config.env.env_id if config.env is not None else str(config.agent.dataset)
     return Cell(combination.arm, task, combination.seed, combination.given, config)
 
@@ -153,8 +155,9 @@ def _overlaps(sweep: SweepFile) -> list[str]:
     return problems
 
 
-def _kept(sweep: SweepFile, problems: list[str]) -> Iterator[Combination]:
-    """The combinations that no exclusion takes out; a rule that takes nothing out is a mistake."""
+def kept(sweep: SweepFile, problems: list[str]) -> Iterator[Combination]:
+    """The combinations that no exclusion takes out; what is wrong with the file is added to `problems`."""
+    problems += _overlaps(sweep)
     rules = [dict(rule) for rule in sweep.exclude]
     used = [False] * len(rules)
     named: set[str] = {"arm", "seed"}

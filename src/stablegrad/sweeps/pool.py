@@ -65,11 +65,13 @@ class LocalPool:
         elsewhere: list[Path] = []
         running: dict[int, RunProcess] = {}
         codes: dict[Path, int] = {}
+        exhausted = False
         try:
             while not stop():
                 for slot in (slot for slot in range(self.slots) if slot not in running):
                     started = self._start_next(waiting, elsewhere, codes, slot)
                     if started is None:
+                        exhausted = True
                         break
                     running[slot] = started
                 for slot, process in list(running.items()):
@@ -78,7 +80,7 @@ class LocalPool:
                         codes[process.folder] = code
                         del running[slot]
                 on_tick([process.folder for process in running.values()])
-                if not running and not elsewhere:
+                if exhausted and not running and not elsewhere:
                     break
                 time.sleep(_POLL_SECONDS)
         finally:
@@ -91,7 +93,7 @@ class LocalPool:
     def _start_next(
         self, waiting: Iterator[Path], elsewhere: list[Path], codes: dict[Path, int], slot: int
     ) -> RunProcess | None:
-        """The next run that can be had, started; None when there is none now."""
+        """The next run that can be had, started; None when `waiting` is at its end and the rest are elsewhere."""
         environment = self.environment[slot % len(self.environment)] if self.environment else {}
         for folder in list(elsewhere):
             claimed = claim(folder)

@@ -88,6 +88,12 @@ class RunProcess:
             code = self._process.wait()
         return self._settle(code)
 
+    def kill(self) -> None:
+        """End the run at once; its last checkpoint stands."""
+        self._asked = True
+        self._process.kill()
+        self.finish()
+
     def _settle(self, code: int) -> int:
         """What became of the run, by its folder first: a crash behind the end of training loses nothing."""
         try:

@@ -9,6 +9,7 @@ The shape are the arms and the grid of networks: they stay. What gives way, in t
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ LEAST_FRACTION = 0.02
 _SUITES = ("Atari-57", "Atari-10", "Atari-5", "Atari-3", "Atari-1")
 _LENGTHS = ("total_timesteps", "epochs")
 
+_SMOKE_WIDTHS: Mapping[Any, int] = {"small": 16, "medium": 24, "large": 32, "xlarge": 64}
+
 # One or two updates of each algorithm: enough to go through everything, too little to learn anything.
 _SMOKE: Mapping[str, Any] = {
     "total_timesteps": 64,
@@ -38,8 +41,8 @@ _SMOKE: Mapping[str, Any] = {
     "batch_size": 8,
     "diagnostics_batch": 8,
     "eval_episodes": 1,
-    "epochs": 1,
-    "subset": 64,
+    "epochs": 5,
+    "subset": 16,
     "dataset": "textures",
 }
 
@@ -58,6 +61,8 @@ def shrink(sweep: SweepFile, prices: Mapping[str, Price], *, hours: float, slots
 
     Raises UserError when even the smallest one takes longer.
     """
+    if any(math.isnan(price.step) for price in prices.values()):
+        raise UserError("not one step could be measured in that time: give --calibration more")
     seconds = hours * 3600 * slots
     for candidate in _smaller(sweep):
         plan = expand(candidate)
@@ -70,7 +75,9 @@ def shrink(sweep: SweepFile, prices: Mapping[str, Price], *, hours: float, slots
             f" {LEAST_FRACTION:.0%} of its steps take {_hours(plan, prices, LEAST_FRACTION, slots):.1f} hours here"
         )
     fraction = min(1.0, fraction)
-    shrunk = _with_lengths(candidate, lambda length: max(1, round(length * fraction)))
+    shrunk = candidate
+    for name in _LENGTHS:
+        shrunk = _with_each(shrunk, name, lambda length: max(1, round(length * fraction)))
     given_up = tuple(_given_up(sweep, shrunk))
     if given_up:
         shrunk = dataclasses.replace(shrunk, name=f"{sweep.name}_{hours:g}h", notes=(*sweep.notes, *given_up))
@@ -78,7 +85,7 @@ def shrink(sweep: SweepFile, prices: Mapping[str, Price], *, hours: float, slots
 
 
 def smoke(sweep: SweepFile) -> SweepFile:
-    """The smallest version that still runs every arm and network: one game, one seed, an update or two."""
+    """The smallest version that still runs every arm and depth: one game, one seed, narrow, an update or two."""
     if "algo" in sweep.settings:
         sweep = with_settings(sweep, _smoke_settings(str(sweep.settings["algo"])))
     arms = tuple(
@@ -89,7 +96,8 @@ def smoke(sweep: SweepFile) -> SweepFile:
     )
     games = sweep.grid.get("env_id")
     sweep = _with_games(sweep, None if games is None else _first_game(games))
-    return dataclasses.replace(sweep, name=f"{sweep.name}_smoke", seeds=sweep.seeds[:1], arms=arms)
+    sweep = dataclasses.replace(sweep, name=f"{sweep.name}_smoke", seeds=sweep.seeds[:1], arms=arms)
+    return _with_each(sweep, "mlp_width", lambda width: _SMOKE_WIDTHS.get(width, width))
 
 
 def _smoke_settings(algo: str) -> dict[str, Any]:
@@ -147,14 +155,17 @@ def _hours(plan: Plan, prices: Mapping[str, Price], fraction: float, slots: int)
     return total / slots / 3600
 
 
-def _with_lengths(sweep: SweepFile, change: Callable[[int], int]) -> SweepFile:
-    """The sweep with every length of a run that it states changed."""
+def _with_each(sweep: SweepFile, name: str, change: Callable[[Any], Any]) -> SweepFile:
+    """The sweep with every value of one setting changed, wherever the file states it."""
 
-    def changed(table: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: change(value) if name in _LENGTHS else value for name, value in table.items()}
+    def fixed(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: change(value) if key == name else value for key, value in table.items()}
 
-    arms = tuple(ArmEntry(arm.name, changed(arm.settings), arm.grid) for arm in sweep.arms)
-    return dataclasses.replace(sweep, settings=changed(sweep.settings), arms=arms)
+    def varied(grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        return {key: [change(value) for value in values] if key == name else values for key, values in grid.items()}
+
+    arms = tuple(ArmEntry(arm.name, fixed(arm.settings), varied(arm.grid)) for arm in sweep.arms)
+    return dataclasses.replace(sweep, settings=fixed(sweep.settings), grid=varied(sweep.grid), arms=arms)
 
 
 def _given_up(before: SweepFile, after: SweepFile) -> Iterator[str]:
