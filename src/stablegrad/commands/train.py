@@ -10,6 +10,7 @@ from stablegrad import api
 from stablegrad.agents import AGENTS
 from stablegrad.commands.parsing import Parser, add_settings
 from stablegrad.commands.progress import ProgressBar
+from stablegrad.doctor import examine
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.reports.report import write_report
 from stablegrad.runs.config import RunConfig, section_types
@@ -187,7 +188,8 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
         print(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
         return STOPPED
     if not quiet:
-        write_report(run.path, run.folder.report, files=False)
+        findings = [finding.record() for finding in examine(run.path).findings]
+        write_report(run.path, run.folder.report, findings=findings, files=False)
     print(_summary(run))
     return DONE
 
