@@ -105,7 +105,7 @@ def verdict(outcomes: Sequence[Outcome]) -> list[str]:
             sentences.append(f"The {kind} '{other.arm.name}' {how}.")
     sentences.append(
         "One seed and fewer than a thousand optimizer steps: this shows early learning, not where the arms end."
-        " docs/depth_collapse.md has the same arms over 500,000 steps and 3 seeds."
+        " docs/depth_collapse.md carries the same arms on to 500,000 steps."
     )
     return sentences
 

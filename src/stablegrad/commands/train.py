@@ -51,7 +51,7 @@ def cifar(argv: list[str]) -> int:
 def user_agent(argv: list[str]) -> int:
     """`stablegrad train path/to/file.py:Name …`."""
     if argv[:1] in (["-h"], ["--help"]):
-        parser = Parser("train", "Train your own agent, from your own file. `--help` behind the agent shows its settings.",
+        parser = Parser("train", "Train your own agent from your own file; `--help` behind it shows its settings.",
                         example="stablegrad train my_agent.py:MyAgent --env_id CartPole-v1")  # fmt: skip
         parser.add_argument("agent", metavar="path/to/file.py:Name")
         parser.parse(argv)
