@@ -63,7 +63,8 @@ def main() -> None:
             print(f"| {arm.label} | {scores.mean():.2f} | {shown} | {', '.join(f'{s:.2f}' for s in scores)} |")
             record["arms"].append({"label": arm.label, "task": task, "settings": arm.settings, "runs": runs})
     first = next(iter(compared.runs))
-    record["machine"] = read_json(first.path / "manifest.json")
+    manifest = read_json(first.path / "manifest.json")
+    record["machine"] = {key: manifest[key] for key in manifest if key not in ("command", "host")}
     if arguments.json:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
