@@ -53,15 +53,14 @@ def main() -> None:
     print("| arm | mean | 95 % interval | each seed |\n|---|---|---|---|")
     for arm in compared.arms:
         for task in compared.tasks:
-            runs = [summary(run) for run in arm.on(task)]
-            finished = [run for run in runs if run["state"] == "done"]
+            finished = [run for run in map(summary, arm.on(task)) if run["state"] == "done"]
             if not finished:
                 continue
             scores = np.array([run["final_score"] for run in finished])
             interval = bootstrap_interval(scores[:, None], lambda s: s.mean((-2, -1)), rng=np.random.default_rng(0))
             shown = f"{interval.low:.2f} to {interval.high:.2f}" if len(scores) > 1 else "one seed"
             print(f"| {arm.label} | {scores.mean():.2f} | {shown} | {', '.join(f'{s:.2f}' for s in scores)} |")
-            record["arms"].append({"label": arm.label, "task": task, "settings": arm.settings, "runs": runs})
+            record["arms"].append({"label": arm.label, "task": task, "settings": arm.settings, "runs": finished})
     first = next(iter(compared.runs))
     manifest = read_json(first.path / "manifest.json")
     record["machine"] = {key: manifest[key] for key in manifest if key not in ("command", "host")}

@@ -188,8 +188,7 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
         print(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
         return STOPPED
     if not quiet:
-        findings = [finding.record() for finding in examine(run.path).findings]
-        write_report(run.path, run.folder.report, findings=findings, files=False)
+        write_report(run.path, run.folder.report, findings=examine(run.path).records(), files=False)
     print(_summary(run))
     return DONE
 

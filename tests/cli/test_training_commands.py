@@ -1,0 +1,45 @@
+"""Training from the command line, to the end: what is printed, and the page beside the run."""
+
+import json
+
+from stablegrad.cli import main
+
+SMALL = "--env_id CartPole-v1 --num_envs 4 --num_steps 8 --num_minibatches 2 --mlp_width 16 --threads 1".split()  # noqa: SIM905
+    "--env_id",
+    "CartPole-v1",
+    "--num_envs",
+    "4",
+    "--num_steps",
+    "8",
+    "--num_minibatches",
+    "2",
+    "--mlp_width",
+    "16",
+    "--threads",
+    "1",
+]
+
+
+def test_a_run_ends_with_a_summary_and_a_page(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["pqn", *SMALL, "--total_timesteps", "512", "--run_dir", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "done: 512 steps" in printed
+    assert f"stablegrad eval {folder}" in printed
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
+    assert main(["eval", str(folder), "--episodes", "3", "--seed", "5"]) == 0
+    lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert {"mean", "standard_error", "median", "min", "max"} <= lines.keys()
+    assert float(lines["min"]) <= float(lines["mean"]) <= float(lines["max"])
+
+
+def test_the_doctor_s_findings_stand_on_the_page_of_a_sick_run(tmp_path, capsys):
+    """A learning rate of 30 makes values explode: the doctor has something to say, and the page says it."""
+    folder = tmp_path / "sick"
+    sick = ["--optimizer", "adam", "--learning_rate", "30", "--log_every", "64", "--total_timesteps", "4096"]
+    assert main(["pqn", *SMALL, *sick, "--run_dir", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["doctor", str(folder), "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert findings
+    assert findings[0]["name"] in (folder / "report.html").read_text(encoding="utf-8")
