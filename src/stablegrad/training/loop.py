@@ -17,14 +17,14 @@ from stablegrad.tables.scores import normaliser
 from stablegrad.training.evaluate import evaluate
 from stablegrad.training.session import RunFailed, Session
 
-__all__ = ["RunFailed", "Training", "build_agent"]
+__all__ = ["RunFailed", "Training", "agent_setup", "build_agent"]
 
 
-def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
-    """The agent of a config, for environments with the spaces of `envs` (which may be fewer than it will act in)."""
+def agent_setup(config: RunConfig, envs: VectorEnv) -> AgentSetup:
+    """What a config's agent is told, for environments with the spaces of `envs` (which may be fewer than it acts in)."""
     assert config.budget is not None
     assert config.env is not None
-    setup = AgentSetup(
+    return AgentSetup(
         observation_space=envs.observation_space,
         action_space=envs.action_space,
         num_envs=config.budget.num_envs,
@@ -35,7 +35,11 @@ def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
         life_loss_ends=config.env.life_loss == "signal",
         device=torch.device(config.run.device),
     )
-    return AGENTS[config.algo](config.agent, setup)
+
+
+def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
+    """The agent of a config, told about `envs` by `agent_setup`."""
+    return AGENTS[config.algo](config.agent, agent_setup(config, envs))
 
 
 class Training(Session):
