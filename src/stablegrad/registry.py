@@ -20,6 +20,14 @@ def is_user_file(name: str) -> bool:
     return path.endswith(".py") and attribute.isidentifier()
 
 
+def absolute(name: str) -> str:
+    """`path/to/file.py:Name` with its path made absolute, to mean the same anywhere; other names as they are."""
+    if not is_user_file(name):
+        return name
+    path, _, attribute = name.rpartition(":")
+    return f"{Path(path).expanduser().resolve()}:{attribute}"
+
+
 def load_user_object(name: str) -> Any:
     """The object that `path/to/file.py:Name` names.
 

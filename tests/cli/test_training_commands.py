@@ -4,20 +4,8 @@ import json
 
 from stablegrad.cli import main
 
-SMALL = "--env_id CartPole-v1 --num_envs 4 --num_steps 8 --num_minibatches 2 --mlp_width 16 --threads 1".split()  # noqa: SIM905
-    "--env_id",
-    "CartPole-v1",
-    "--num_envs",
-    "4",
-    "--num_steps",
-    "8",
-    "--num_minibatches",
-    "2",
-    "--mlp_width",
-    "16",
-    "--threads",
-    "1",
-]
+_LINE = "--env_id CartPole-v1 --num_envs 4 --num_steps 8 --num_minibatches 2 --mlp_width 16 --threads 1"
+SMALL = _LINE.split()
 
 
 def test_a_run_ends_with_a_summary_and_a_page(tmp_path, capsys):

@@ -34,19 +34,13 @@ def test_factors_move_at_the_published_moments():
     assert len(moments) == 1273
 
 
-@pytest.mark.parametrize(
-    ("probability", "moments"), [(1.0, [0, 1, 2, 3]), (0.5, [1, 3]), (0.4, [2]), (0.0, [])]
-)
+@pytest.mark.parametrize(("probability", "moments"), [(1.0, [0, 1, 2, 3]), (0.5, [1, 3]), (0.4, [2]), (0.0, [])])
 def test_a_fixed_probability_is_a_fixed_period(probability, moments):
     p = parameter(3, 2)
     optimizer = Kron([p], update_probability=probability)
     moved = []
     for n in range(4):
-        before = (
-            [q.clone() for q in optimizer.state[p]["Q"]]
-            if optimizer.state[p]
-            else [torch.eye(3), torch.eye(2)]
-        )
+        before = [q.clone() for q in optimizer.state[p]["Q"]] if optimizer.state[p] else [torch.eye(3), torch.eye(2)]
         p.grad = torch.randn(3, 2, generator=torch.Generator().manual_seed(n))
         optimizer.step()
         if not all(torch.equal(a, b) for a, b in zip(before, optimizer.state[p]["Q"], strict=True)):

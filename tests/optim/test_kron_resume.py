@@ -66,9 +66,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(
-    "options", [{}, {"update_probability": None}, {"weight_decay": 0.1, "conv_view": "published"}]
-)
+@pytest.mark.parametrize("options", [{}, {"update_probability": None}, {"weight_decay": 0.1, "conv_view": "published"}])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_a_resumed_optimizer_goes_on_bit_for_bit(problem, way, options, dtype):
     net, gradients = problem(dtype)

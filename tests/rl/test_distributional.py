@@ -85,9 +85,7 @@ def test_the_projection_equals_the_papers_algorithm_and_conserves_mass(case):
 def test_the_mean_is_conserved_inside_the_support(case):
     support, probabilities, target = case
     inside = target.clamp(-10, 10)
-    torch.testing.assert_close(
-        mean(support, project(support, probabilities, inside)), (probabilities * inside).sum(-1)
-    )
+    torch.testing.assert_close(mean(support, project(support, probabilities, inside)), (probabilities * inside).sum(-1))
 
 
 def test_the_mean_is_conserved_on_unequal_atoms_too():

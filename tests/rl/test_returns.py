@@ -117,9 +117,7 @@ def test_advantages_plus_values_are_lambda_returns(rollout):
     truncated = cut & (discounts > 0)
     next_values = successor_values(values, values[0], truncated, final_values)
     advantages = gae(rewards, discounts, values, next_values, lambda_, cut)
-    torch.testing.assert_close(
-        advantages + values, lambda_returns(rewards, discounts, next_values, lambda_, cut)
-    )
+    torch.testing.assert_close(advantages + values, lambda_returns(rewards, discounts, next_values, lambda_, cut))
 
 
 def fixed_point(*, gamma: float, time_outs_end: bool, lambda_: float = 0.65) -> float:

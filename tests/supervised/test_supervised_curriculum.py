@@ -29,6 +29,7 @@ def test_updates_epochs_and_tasks() -> None:
     assert curriculum.epoch_ends == (3, 6, 9, 12)
     assert curriculum.updates == 12
     assert curriculum.task_starts == (0, 3, 9)
+    assert [curriculum.epochs_ending_at(updates) for updates in (0, 1, 3, 4, 12, 13)] == [None, None, 1, None, 4, None]
     assert [curriculum.place(update) for update in (0, 2, 3, 8, 11)] == [
         Place(0, 0, 0),
         Place(0, 0, 2),

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from stablegrad.nn import NetworkSpec, build_network, draw_masks
-from stablegrad.supervised.stacked import NotStackable, stack_networks
+from stablegrad.supervised.stacked import NotStackable, StackedLayerNorm, stack_networks
 
 SEEDS, ROWS, CLASSES = 3, 6, 10
 
@@ -140,6 +140,20 @@ def test_what_cannot_be_stacked_says_why(layer: type[nn.Module], reason: str) ->
     shape = (5, 3, 4) if layer not in (_MeanOverBatch, _TwoMatrices) else (5, 4)
     with pytest.raises(NotStackable, match=reason):
         stack_networks(networks, torch.randn(shape))
+
+
+@pytest.mark.parametrize("rows", [4, 600], ids=["light", "heavy"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_norms_of_any_weight_are_those_of_each_seed(rows: int, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    norms = [nn.LayerNorm(64, bias=bias) for _ in range(2)]
+    for norm in norms:
+        for parameter in norm.parameters():
+            nn.init.normal_(parameter, generator=generator)
+    x = torch.randn(2, rows, 64, generator=generator)
+    assert (x.numel() > StackedLayerNorm.LIGHT) == (rows == 600)
+    expected = torch.stack([norm(of_seed) for norm, of_seed in zip(norms, x, strict=True)])
+    assert torch.allclose(stack_networks(norms, x[0])(x), expected, atol=1e-6)
 
 
 def test_a_users_own_weighted_layer_is_stacked() -> None:

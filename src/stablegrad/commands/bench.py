@@ -83,7 +83,10 @@ def _with_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _measure(config: RunConfig) -> dict[str, float]:
     """One short run: steps per second and time shares, from the rows behind the first fifth."""
     with tempfile.TemporaryDirectory() as folder:
-        rows = api.train(config, run_dir=Path(folder) / "run").metrics
+        run = api.train(config, run_dir=Path(folder) / "run")
+        if run.status["state"] != "done":
+            raise UserError("stopped before a measurement was complete: nothing was written")
+        rows = run.metrics
     start = next(row for row in rows if row["step"] * 5 >= rows[-1]["step"])
     counted = [row for row in rows if row["step"] > start["step"]]
     seconds = counted[-1]["seconds"] - start["seconds"]

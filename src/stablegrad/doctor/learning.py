@@ -154,17 +154,19 @@ def stopped(signals: Signals, illness: Illness) -> Finding | None:
 
 
 def _plateau(illness: Illness, parts: Sequence[Part], evidence: dict[str, float | str]) -> Finding | None:
-    """No tenth of the second half stands above the one in the middle."""
-    middle = parts[len(parts) // 2]
-    rises = [_rise(middle, part) for part in parts[len(parts) // 2 + 1 :]]
-    if len(parts) < _PARTS or max(rises) >= illness["significance"] / 3:
+    """The last fifth of the run does not stand above the one in its middle."""
+    if len(parts) < _PARTS:
+        return None
+    middle, last = _pooled(*parts[_PARTS // 2 - 1 : _PARTS // 2 + 1]), _pooled(*parts[-2:])
+    rise = _rise(middle, last)
+    if rise >= illness["still"]:
         return None
     return Finding(
         illness=illness,
         severity="info",
-        summary=f"The score has stood at about {number(parts[-1].mean)} since half of the run: solved, or stuck.",
-        confidence=succession(len(rises), len(rises)),
-        evidence=evidence,
+        summary=f"The score has stood at about {number(last.mean)} since half of the run: solved, or stuck.",
+        confidence=math.erfc((rise - illness["still"]) / math.sqrt(2)) / 2,
+        evidence={**evidence, "rise since the middle, standard errors": rise, "still below": illness["still"]},
         since=middle.start,
         picture=_curve(parts),
     )

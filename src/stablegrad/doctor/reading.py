@@ -12,7 +12,7 @@ Flags = NDArray[np.bool_]
 
 _PICTURE_POINTS = 60
 _MOST = 0.75
-_HEADS = frozenset({"head", "heads", "actor", "critic", "action_net", "value_net"})
+_HEADS = frozenset({"actor", "critic", "action_net", "value_net"})
 """Names of layers that make outputs, in this package and in Stable-Baselines3."""
 
 
@@ -52,7 +52,8 @@ def picture(metric: str, series: Series, *, log: bool = False) -> Picture:
 
 def is_head(layer: str) -> bool:
     """Whether a layer makes outputs: heads begin tiny and have gradients of a scale of their own."""
-    return not _HEADS.isdisjoint(layer.split("."))
+    parts = layer.split(".")
+    return "head" in parts or parts[-1] in _HEADS
 
 
 def hidden(layers: Mapping[str, Series]) -> dict[str, Series]:

@@ -104,9 +104,7 @@ def norm_lower_bound_(s: Tensor) -> Tensor:
     return (s @ (direction / direction.norm().clamp_min(tiny))).norm() * largest
 
 
-def update_factors_(
-    factors: Sequence[Tensor], gradient: Tensor, noise: Tensor, *, precond_lr: float | Tensor
-) -> None:
+def update_factors_(factors: Sequence[Tensor], gradient: Tensor, noise: Tensor, *, precond_lr: float | Tensor) -> None:
     """One step of every factor, in place, towards the one that whitens `gradient` [m, n].
 
     With V = `noise` ~ N(0, 1) and G' = G + DAMPING mean|G| V:

@@ -17,13 +17,11 @@ def require_same(rank: int, axes: str, **tensors: Tensor) -> None:
             raise ValueError(f"{name} must be {axes}, not of shape {list(tensor.shape)}")
         if tensor.shape != first.shape:
             raise ValueError(
-                f"{name} has shape {list(tensor.shape)}, but {first_name} has {list(first.shape)};"
-                f" both must be {axes}"
+                f"{name} has shape {list(tensor.shape)}, but {first_name} has {list(first.shape)}; both must be {axes}"
             )
         if tensor.dtype != first.dtype or tensor.device != first.device:
             raise TypeError(
-                f"{name} is {tensor.dtype} on {tensor.device},"
-                f" but {first_name} is {first.dtype} on {first.device}"
+                f"{name} is {tensor.dtype} on {tensor.device}, but {first_name} is {first.dtype} on {first.device}"
             )
 
 

@@ -21,9 +21,7 @@ def action_values(values: Tensor, actions: Tensor) -> Tensor:
     return values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
-def q_targets(
-    rewards: Tensor, discounts: Tensor, next_values: Tensor, selector: Tensor | None = None
-) -> Tensor:
+def q_targets(rewards: Tensor, discounts: Tensor, next_values: Tensor, selector: Tensor | None = None) -> Tensor:
     """One-step (or folded n-step) Q-learning targets:
 
         y = R + γ max_a q'(a)                          without a selector (DQN),

@@ -103,9 +103,7 @@ def successor_values(values: Tensor, last_value: Tensor, truncated: Tensor, fina
     require_same(2, "[T, B]", values=values, final_values=final_values)
     require_mask("truncated", truncated, values)
     if last_value.shape != values.shape[1:]:
-        raise ValueError(
-            f"last_value has shape {list(last_value.shape)}, but must have {list(values.shape[1:])}"
-        )
+        raise ValueError(f"last_value has shape {list(last_value.shape)}, but must have {list(values.shape[1:])}")
     return torch.where(truncated, final_values, torch.cat([values[1:], last_value[None]]))
 
 

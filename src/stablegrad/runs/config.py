@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from stablegrad import settings
@@ -20,6 +21,7 @@ from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError, nearest
 from stablegrad.nn.spec import NetworkSpec
 from stablegrad.optim.info import OPTIMIZERS, info
+from stablegrad.registry import absolute, is_user_file
 from stablegrad.runs.published import dropped_flag
 from stablegrad.settings import setting
 
@@ -123,8 +125,10 @@ class RunConfig:
     def resolve(cls, algo: str, values: Mapping[str, Any]) -> Self:
         """What the user asked for, made explicit. Raises UserError with every problem at once."""
         kind = AGENTS[algo]
+        algo = absolute(algo)
         sections = section_types(algo)
         values = {getattr(kind, "aliases", {}).get(name, name): value for name, value in values.items()}
+        values = {name: absolute(value) if isinstance(value, str) else value for name, value in values.items()}
         values = _expand_faithful(kind, values)
         known = known_fields(algo)
         problems = [_unknown(algo, name, known) for name in values if name not in known]
@@ -169,9 +173,13 @@ class RunConfig:
 
     @cached_property
     def identity(self) -> str:
-        """Ten hex digits of everything that can change the result: the same for two runs of one configuration."""
+        """Ten hex digits of everything that can change the result: the same for two runs of one configuration.
+
+        Of a user's file only the name counts, not the folder that it lies in.
+        """
         known = known_fields(self.algo)
         used = {k: v for k, v in self.flat().items() if k == "algo" or known[k].metadata.get("identity", True)}
+        used = {k: Path(v).name if isinstance(v, str) and is_user_file(v) else v for k, v in used.items()}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:10]
 
     @property

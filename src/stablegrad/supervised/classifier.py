@@ -6,7 +6,8 @@ convolutions in front of the trunk (`--cnn_type none` leaves it out), cross-entr
 (order, tasks, dropout masks) from the seed and the number of updates alone.
 """
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from stablegrad.agents.base import Algorithm, Batch, LossOutput, Params
 from stablegrad.errors import UserError
-from stablegrad.nn import Network, NetworkSpec, build_network, draw_masks
+from stablegrad.nn import ChannelDropout, Network, NetworkSpec, build_network, draw_masks
 from stablegrad.supervised.config import ClassifierConfig
 from stablegrad.supervised.curriculum import Curriculum
 from stablegrad.supervised.data import ImageSet, load_images
@@ -70,6 +71,8 @@ class Classifier(Algorithm):
         self.curriculum = curriculum_of(config, self.images, seed=seed)
         self.network = self.fresh_network(0).to(device)
         self.groups = {"network": self.network}
+        self._own = dict(self.network.named_parameters())
+        self._drops = any(isinstance(part, ChannelDropout) for part in self.network.modules())
         self.updates = 0
         self._drawn: tuple[int, Batch] | None = None
 
@@ -90,11 +93,13 @@ class Classifier(Algorithm):
         """The first images of the current task, always the same ones while it lasts."""
         task = self._current_task
         index = task.train_index[:rows]
-        images = task.view(self.images.train.images[index])
+        images = task.view(self.images.train.images.index_select(0, index))
         return self._with_masks(images, task.train_labels[index], "probe")
 
     def _with_masks(self, images: Tensor, labels: Tensor, purpose: str) -> Batch:
         """Images, labels, and the dropout masks that go with them, drawn for this update."""
+        if not self._drops:
+            return {"obs": images, "labels": labels}
         masks = draw_masks(self.network, len(images), generator_for(self.seed, purpose, self.updates))
         on_device = {f"{_MASK}{name}": mask.to(self.device) for name, mask in masks.items()}
         return {"obs": images, "labels": labels, **on_device}
@@ -106,11 +111,17 @@ class Classifier(Algorithm):
 
     def loss(self, params: Params, batch: Batch, generator: torch.Generator) -> LossOutput:
         """Mean cross-entropy in nats."""
-        given = {**params["network"], **masks_of(batch)}
-        logits, features = functional_call(self.network, given, (batch["obs"],), {"with_features": True})
+        logits, features = self._outputs(params["network"], masks_of(batch), batch["obs"])
         loss = functional.cross_entropy(logits, batch["labels"])
         accuracy = (logits.argmax(-1) == batch["labels"]).float().mean()
         return LossOutput(loss, features, {"losses/accuracy": accuracy.detach()})
+
+    def _outputs(self, params: Mapping[str, Tensor], masks: Mapping[str, Tensor], obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, classes] and features [B, 512] of the network with these parameters and masks."""
+        # Putting a small network's own parameters into it, and taking them out again, costs as much as its forward.
+        if not masks and all(map(operator.is_, params.values(), self._own.values())):
+            return self.network(obs, with_features=True)
+        return functional_call(self.network, {**params, **masks}, (obs,), {"with_features": True})
 
     def after_update(self, output: LossOutput, batch: Batch) -> None:
         self.updates += 1
@@ -131,7 +142,7 @@ class Classifier(Algorithm):
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         for rows in index.split(EVALUATION_ROWS):
-            logits = self.network(view(images[rows]))
+            logits = self.network(view(images.index_select(0, rows)))
             right += (logits.argmax(-1) == labels[rows]).sum()
             loss += functional.cross_entropy(logits, labels[rows], reduction="sum")
         return int(right) / len(index), float(loss) / len(index)

@@ -1,6 +1,6 @@
 """Which images an update learns from, under which task: a pure function of the number of updates before it."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -48,6 +48,11 @@ class Curriculum:
         start = self.epoch_ends[epoch - 1] if epoch else 0
         return Place(epoch, self.spec.task_at(epoch), update - start)
 
+    def epochs_ending_at(self, updates: int) -> int | None:
+        """How many epochs are over after so many updates; None in the middle of one."""
+        epoch = bisect_left(self.epoch_ends, updates)
+        return epoch + 1 if epoch < self.epochs and self.epoch_ends[epoch] == updates else None
+
     def task(self, index: int) -> Task:
         """Task `index`, made when it is first asked for."""
         if self._task.index != index:
@@ -64,4 +69,5 @@ class Curriculum:
             self._batches = tuple(index[rows.to(index.device)] for rows in order)
             self._epoch = place.epoch
         chosen = self._batches[place.batch]
-        return task.view(self.images.train.images[chosen]), task.train_labels[chosen]
+        # Not images[chosen], which copies byte by byte: 15 times slower on the CPU.
+        return task.view(self.images.train.images.index_select(0, chosen)), task.train_labels[chosen]

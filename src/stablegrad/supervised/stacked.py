@@ -49,7 +49,7 @@ def _stack(modules: Sequence[nn.Module], *, path: str) -> nn.Module:
     if next(first.parameters(recurse=False), None) is not None:
         if next(first.children(), None) is not None or next(first.buffers(), None) is not None:
             raise NotStackable(f"its layer '{path}' ({type(first).__name__}) is more than a weight and a bias")
-        return StackedLinear(modules) if type(first) is nn.Linear else InTurn(modules)
+        return _TWINS.get(type(first), InTurn)(modules)
     clone = copy.copy(first)
     clone._buffers = dict(first._buffers)
     clone._modules = {
@@ -96,34 +96,39 @@ class _BatchedLinear(torch.autograd.Function):
 
 
 class InTurn(_Stacked):
-    """Seeds take turns in layers that cost more as one batched call than as S plain ones: norms, convolutions."""
+    """Seeds take turns in layers that would cost more as one batched call than as S plain ones: convolutions."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__(layers)
         self._layer = (layers[0],)  # in a tuple: its parameters are not ours
-        self._call = _CALLS.get(type(layers[0]), _call)
 
     def forward(self, x: Tensor) -> Tensor:
-        (layer,) = self._layer
         parameters = [self.get_parameter(name).unbind() for name in self.names]
-        of_seeds = zip(x.unbind(), *parameters, strict=True)
-        return torch.stack([self._call(layer, x_s, dict(zip(self.names, own, strict=True))) for x_s, *own in of_seeds])
+        return torch.stack([self.of_seed(x_s, *own) for x_s, *own in zip(x.unbind(), *parameters, strict=True)])
+
+    def of_seed(self, x: Tensor, *own: Tensor) -> Tensor:
+        """What the layer makes of one seed's x [B, *] with that seed's parameters."""
+        return functional_call(self._layer[0], dict(zip(self.names, own, strict=True)), (x,))
 
 
-Own = dict[str, Tensor]
-"""One seed's parameters by name."""
+class StackedLayerNorm(InTurn):
+    """Layer normalisation; batched as long as it is light, for scaling the whole stack takes memory's time."""
 
+    LIGHT = 2**16
 
-def _call(layer: nn.Module, x: Tensor, own: Own) -> Tensor:
-    return functional_call(layer, own, (x,))
+    def __init__(self, layers: Sequence[nn.LayerNorm]) -> None:
+        super().__init__(layers)
+        self.shape, self.eps = layers[0].normalized_shape, layers[0].eps
 
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() > self.LIGHT or "bias" not in self.names:
+            return super().forward(x)
+        normal = functional.layer_norm(x, self.shape, eps=self.eps)
+        weight, bias = (self.get_parameter(name).unsqueeze(1) for name in ("weight", "bias"))
+        return torch.addcmul(bias, normal, weight)
 
-def _layer_norm(layer: Any, x: Tensor, own: Own) -> Tensor:
-    return functional.layer_norm(x, layer.normalized_shape, own["weight"], own.get("bias"), layer.eps)
-
-
-_CALLS: dict[type[nn.Module], Callable[[Any, Tensor, Own], Tensor]] = {nn.LayerNorm: _layer_norm}
-"""`functional_call` does it for any layer, but at a cost that counts where layers are as light as norms."""
+    def of_seed(self, x: Tensor, *own: Tensor) -> Tensor:
+        return functional.layer_norm(x, self.shape, *own, eps=self.eps)
 
 
 class Folded(nn.Module):
@@ -138,3 +143,9 @@ class Folded(nn.Module):
 
 
 _FOLDED = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+
+_TWINS: dict[type[nn.Module], Callable[[Sequence[Any]], nn.Module]] = {
+    nn.Linear: StackedLinear,
+    nn.LayerNorm: StackedLayerNorm,
+}
+"""Layers whose seeds need not take turns, or not in the general way."""

@@ -58,9 +58,9 @@ class SupervisedTraining(Session):
     def _evaluation_is_due(self) -> bool:
         """After every `eval_epochs` epochs, and at the end of every task."""
         curriculum = self.agent.curriculum
-        if self.step not in curriculum.epoch_ends:
+        epochs = curriculum.epochs_ending_at(self.step)
+        if epochs is None:
             return False
-        epochs = curriculum.epoch_ends.index(self.step) + 1
         ends_task = epochs == curriculum.epochs or epochs in curriculum.spec.change_points
         return ends_task or epochs % self.agent.config.eval_epochs == 0
 

@@ -32,6 +32,7 @@ _SMOKE_WIDTHS: Mapping[Any, int] = {"small": 16, "medium": 24, "large": 32, "xla
 # One or two updates of each algorithm: enough to go through everything, too little to learn anything.
 _SMOKE: Mapping[str, Any] = {
     "total_timesteps": 64,
+    "cnn_size": 4,
     "num_envs": 2,
     "num_steps": 8,
     "num_minibatches": 2,
@@ -96,7 +97,8 @@ def smoke(sweep: SweepFile) -> SweepFile:
     )
     games = sweep.grid.get("env_id")
     sweep = _with_games(sweep, None if games is None else _first_game(games))
-    sweep = dataclasses.replace(sweep, name=f"{sweep.name}_smoke", seeds=sweep.seeds[:1], arms=arms)
+    notes = (*sweep.notes, "smoke: an update or two of a narrow network shows that everything runs, and nothing else")
+    sweep = dataclasses.replace(sweep, name=f"{sweep.name}_smoke", seeds=sweep.seeds[:1], arms=arms, notes=notes)
     return _with_each(sweep, "mlp_width", lambda width: _SMOKE_WIDTHS.get(width, width))
 
 

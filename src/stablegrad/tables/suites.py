@@ -73,7 +73,5 @@ def predicted_median(name: str, scores: Mapping[str, float]) -> float:
     missing = [game for game in coefficients if game not in by_game]
     if missing:
         raise UserError(f"{name} needs the scores of {', '.join(missing)} too")
-    exponent = sum(
-        weight * math.log10(1 + max(0.0, 100 * by_game[game])) for game, weight in coefficients.items()
-    )
+    exponent = sum(weight * math.log10(1 + max(0.0, 100 * by_game[game])) for game, weight in coefficients.items())
     return (10**exponent - 1) / 100

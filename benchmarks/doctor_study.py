@@ -1,0 +1,153 @@
+"""How often the doctor is right: hits on runs made sick on purpose, false alarms on healthy ones, as counts.
+
+    python benchmarks/doctor_study.py run held_out --slots 16 --time-budget 9m
+    python benchmarks/doctor_study.py judge
+
+`run` trains what is missing of a set (asked again, it goes on where it stopped) and keeps of every run only what the
+doctor reads. `judge` examines all runs of both sets and writes benchmarks/results/doctor_study.json and the table of
+docs/doctor.md. What the sets are made of is in doctor_cases.py.
+"""
+
+import argparse
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from doctor_cases import HEALTHY, NAMES_THAT_HIT, TUNING, Case, Design
+
+from stablegrad.commands.sweep import deadline, parse_time
+from stablegrad.doctor import examine
+from stablegrad.runs.config import RunConfig
+from stablegrad.runs.files import write_json
+from stablegrad.runs.folder import RunFolder
+from stablegrad.sweeps.pool import LocalPool
+
+SETS: Mapping[str, Sequence[Design]] = {"tuning": TUNING}
+RESULTS = Path("benchmarks/results/doctor_study.json")
+PAGE = Path("docs/doctor.md")
+_KEPT = {"config.json", "manifest.json", "status.json", "metrics.jsonl", "episodes.jsonl"}
+_BEGIN, _END = "<!-- study: begin -->", "<!-- study: end -->"
+
+
+def run(name: str, root: Path, *, slots: int, budget: float | None) -> None:
+    """Train the missing runs of a set."""
+    over = deadline(budget)
+    started = time.monotonic()
+    cases = [case for design in SETS[name] for case in design.cases()]
+    waiting = [path for path in (_folder(root / name, case) for case in cases) if _state(path) != "done"]
+    codes = LocalPool(slots).run(waiting, stop=over)
+    for path in codes:
+        if _state(path) == "done":
+            _slim(path)
+    states = Counter(_state(root / name / case.label) for case in cases)
+    print(f"{name}: {dict(states)} of {len(cases)} runs, {time.monotonic() - started:.0f} s")
+
+
+def _folder(root: Path, case: Case) -> Path:
+    path = root / case.label
+    if not (path / "config.json").exists():
+        RunFolder.create(path, RunConfig.resolve(case.algo, case.settings))
+    return path
+
+
+def _state(path: Path) -> str:
+    return str(RunFolder(path).status["state"])
+
+
+def _slim(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name not in _KEPT:
+            entry.unlink()
+
+
+def judge(root: Path) -> None:
+    """Examine every run of every set that is there, and write counts and table."""
+    record = {}
+    for name, designs in SETS.items():
+        cases = [case for design in designs for case in design.cases()]
+        cases = [case for case in cases if _state(root / name / case.label) in ("done", "failed")]
+        if cases:
+            record[name] = _counts([_verdict(root / name, case) for case in cases])
+    write_json(RESULTS, {"names_that_hit": {k: sorted(v) for k, v in NAMES_THAT_HIT.items()}, "sets": record})
+    text = "\n".join(line for name, counts in record.items() for line in _table(name, counts))
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    PAGE.write_text(f"{before}{_BEGIN}\n\n{text}\n{_END}{after}", encoding="utf-8")
+    print(text)
+
+
+def _verdict(root: Path, case: Case) -> dict[str, Any]:
+    """What the doctor said of one run: warnings by name, remarks apart."""
+    found = examine(root / case.label).findings
+    return {
+        "run": case.label,
+        "truth": case.truth,
+        "algo": case.algo.rpartition(":")[2],
+        "game": case.settings["env_id"],
+        "net": case.net,
+        "findings": [finding.name for finding in found if finding.severity != "info"],
+        "remarks": [finding.name for finding in found if finding.severity == "info"],
+    }
+
+
+def _counts(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Hits by harm, false alarms by name, and the verdicts they were counted from."""
+    sick: dict[str, dict[str, int]] = {}
+    for truth, names in NAMES_THAT_HIT.items():
+        mine = [verdict for verdict in verdicts if verdict["truth"] == truth]
+        hits = sum(bool(names & set(verdict["findings"])) for verdict in mine)
+        any_warning = sum(bool(verdict["findings"]) for verdict in mine)
+        sick[truth] = {"runs": len(mine), "named": hits, "any_warning": any_warning}
+    healthy = [verdict for verdict in verdicts if verdict["truth"] == HEALTHY]
+    alarms = Counter(name for verdict in healthy for name in verdict["findings"])
+    return {
+        "sick": sick,
+        "healthy": {
+            "runs": len(healthy),
+            "accused": sum(bool(verdict["findings"]) for verdict in healthy),
+            "alarms": dict(alarms.most_common()),
+        },
+        "verdicts": list(verdicts),
+    }
+
+
+def _table(name: str, counts: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"**{name.replace('_', '-')} set**",
+        "",
+        "| what was done to the run | runs | named | some warning |",
+        "|---|---|---|---|",
+    ]
+    for truth, row in counts["sick"].items():
+        lines.append(f"| {truth} | {row['runs']} | {row['named']} | {row['any_warning']} |")
+    healthy = counts["healthy"]
+    why = ", ".join(f"{alarm} {count}" for alarm, count in healthy["alarms"].items())
+    accused = f"{healthy['accused']} accused" + (f" ({why})" if why else "")
+    return [*lines, f"| nothing (healthy) | {healthy['runs']} | – | {accused} |", ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "judge"))
+    parser.add_argument("set", nargs="?", choices=tuple(SETS), help="for `run`")
+    parser.add_argument("--out", type=Path, default=Path("runs/doctor_study"))
+    parser.add_argument("--slots", type=int, default=1, help="runs at a time")
+    parser.add_argument("--time-budget", help="stop cleanly after this long: 9m, 90s")
+    arguments = parser.parse_args()
+    if arguments.what == "judge":
+        judge(arguments.out)
+    elif arguments.set is None:
+        parser.error("say which set to run: tuning or held_out")
+    else:
+        budget = None if arguments.time_budget is None else parse_time(arguments.time_budget, "--time-budget")
+        run(arguments.set, arguments.out, slots=arguments.slots, budget=budget)
+
+
+if __name__ == "__main__":
+    main()
