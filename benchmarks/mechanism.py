@@ -228,7 +228,7 @@ def _summary(cell: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _table(summary: Sequence[Mapping[str, Any]]) -> str:
     """One row an arm: smallest layer relative to the median layer, by measure, median of the seeds [least, most]."""
     lines = [
-        "| head | optimizer | least gradient / median | least step / median | least change of outputs / median | score |",
+        "| head | optimizer | least gradient / median | least step / median | least output change / median | score |",
         "|---|---|---|---|---|---|",
     ]
     for cell in sorted(summary, key=lambda c: (c["layers"], c["network"], c["optimizer"])):

@@ -128,7 +128,8 @@ class StackedLayerNorm(InTurn):
         return torch.addcmul(bias, normal, weight)
 
     def of_seed(self, x: Tensor, *own: Tensor) -> Tensor:
-        return functional.layer_norm(x, self.shape, *own, eps=self.eps)
+        weight, bias = (*own, None, None)[:2]
+        return functional.layer_norm(x, self.shape, weight, bias, self.eps)
 
 
 class Folded(nn.Module):

@@ -21,7 +21,7 @@ __all__ = ["RunFailed", "Training", "agent_setup", "build_agent"]
 
 
 def agent_setup(config: RunConfig, envs: VectorEnv) -> AgentSetup:
-    """What a config's agent is told, for environments with the spaces of `envs` (which may be fewer than it acts in)."""
+    """What a config's agent is told, for environments with the spaces of `envs` (maybe fewer than it acts in)."""
     assert config.budget is not None
     assert config.env is not None
     return AgentSetup(
