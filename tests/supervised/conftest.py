@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from supervised_runs import SMALL, StopAfter, never
 
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder
@@ -92,19 +93,6 @@ def write_fashion_mnist() -> Callable[..., Path]:
     return write
 
 
-SMALL = {
-    "dataset": "digits",
-    "subset": 200,
-    "epochs": 4,
-    "batch_size": 64,
-    "cnn_type": "none",
-    "mlp_width": 16,
-    "mlp_depth": 1,
-    "threads": 1,
-    "diagnostics": "off",
-}
-
-
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -113,29 +101,18 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-class StopAfter:
-    """A stop request that comes after so many updates."""
-
-    def __init__(self, updates: int) -> None:
-        self.left = updates
-
-    def __bool__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
 @pytest.fixture
 def classify(tmp_path: Path) -> Callable[..., RunFolder]:
     """Train a small classifier with these settings; `stops` interrupts it and resumes it in a new process's place."""
 
     def train(*, stops: tuple[int, ...] = (), name: str = "run", **settings: Any) -> RunFolder:
-        config = RunConfig.resolve("cifar", {**SMALL, **settings})
+        config = RunConfig.resolve("cifar", {**SMALL, "epochs": 4, "diagnostics": "off", **settings})
         folder = RunFolder.create(tmp_path / name, config)
-        for updates in (*stops, 10**9):
+        for stop in (*map(StopAfter, stops), never()):
             training = SupervisedTraining(RunFolder.open(folder.path).config)
             try:
                 training.attach(folder)
-                training.run(StopAfter(updates))
+                training.run(stop)
             finally:
                 training.close()
         return folder

@@ -1,7 +1,5 @@
 """A stack of networks computes, and learns, what each of them does alone."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -58,7 +56,8 @@ def test_outputs_and_gradients_are_those_of_each_seed(cnn_type: str, mlp_type: s
 
 @pytest.mark.parametrize("cnn_type", ["none", "cifar"])
 def test_fifty_updates_are_those_of_each_seeds_own_run(cnn_type: str) -> None:
-    networks = _networks(cnn_type, "multiskip_residual", use_ln=True)
+    """In float64: Adam divides by the gradient's own size, which turns float32's rounding into visible steps."""
+    networks = [network.double() for network in _networks(cnn_type, "multiskip_residual", use_ln=True)]
     generator = torch.Generator().manual_seed(9)
     batches = [_batch(cnn_type, generator) for _ in range(50)]
     masks = [[draw_masks(network, ROWS, generator) for network in networks] for _ in batches]
@@ -72,18 +71,13 @@ def test_fifty_updates_are_those_of_each_seeds_own_run(cnn_type: str) -> None:
         optimizer.step()
 
     for seed, network in enumerate(networks):
-        start = copy.deepcopy(network)
         alone = torch.optim.Adam(network.parameters(), lr=1e-3)
         for (images, labels), of_seeds in zip(batches, masks, strict=True):
             alone.zero_grad()
             functional.cross_entropy(functional_call(network, of_seeds[seed], (images[seed],)), labels[seed]).backward()
             alone.step()
-        for (name, own), found, before in zip(
-            network.named_parameters(), stacked.parameters(), start.parameters(), strict=True
-        ):
-            own, found = own.detach(), found.detach()
-            moved = float((own - before.detach()).norm())
-            assert float((found[seed] - own).norm()) < 2e-3 * moved, name  # Adam turns rounding into 1e-4 of a step
+        for (name, own), found in zip(network.named_parameters(), stacked.parameters(), strict=True):
+            assert torch.allclose(found[seed], own, rtol=0, atol=1e-9), name
 
 
 def test_seeds_do_not_touch_each_other() -> None:

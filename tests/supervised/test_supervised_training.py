@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from supervised_runs import final_state, identical
 
 from stablegrad.api import load_run
 from stablegrad.diagnostics.catalogue import entry
 from stablegrad.errors import UserError
-from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder
 from stablegrad.supervised.metrics import points_of, task_curves
@@ -17,24 +17,6 @@ from stablegrad.supervised.training import SupervisedTraining
 
 Classify = Callable[..., RunFolder]
 TIMES = ("seconds", "time/")
-
-
-def _state(folder: RunFolder) -> dict[str, Any]:
-    return checkpoint.load(checkpoint.paths(folder.checkpoints)[0])
-
-
-def _tensors(tree: Any, path: str = "") -> dict[str, torch.Tensor]:
-    if isinstance(tree, dict):
-        return {k: v for key, node in tree.items() for k, v in _tensors(node, f"{path}/{key}").items()}
-    if isinstance(tree, list | tuple):
-        return {k: v for index, node in enumerate(tree) for k, v in _tensors(node, f"{path}/{index}").items()}
-    return {path: tree} if isinstance(tree, torch.Tensor) else {}
-
-
-def _identical(left: RunFolder, right: RunFolder) -> bool:
-    ours, theirs = _tensors(_state(left)), _tensors(_state(right))
-    assert ours.keys() == theirs.keys()
-    return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def _rows(folder: RunFolder) -> list[dict[str, Any]]:
@@ -53,23 +35,23 @@ def _rows(folder: RunFolder) -> list[dict[str, Any]]:
     ],
     ids=["adam", "kron", "dropout", "pixels", "fresh", "noise"],
 )
-def test_stopped_anywhere_and_resumed_is_bit_identical(classify: Classify, settings: dict[str, Any]) -> None:
+def test_stopped_anywhere_and_resumed_is_bitidentical(classify: Classify, settings: dict[str, Any]) -> None:
     whole = classify(name="whole", non_stationary=True, **settings)
     pieces = classify(name="pieces", non_stationary=True, stops=(1, 4, 5, 2), **settings)
-    assert _identical(whole, pieces)
+    assert identical(whole, pieces)
     assert _rows(whole) == _rows(pieces)
 
 
 def test_another_seed_is_another_run(classify: Classify) -> None:
     """The control: the comparison can fail."""
-    assert not _identical(classify(name="one"), classify(name="two", seed=2))
+    assert not identical(classify(name="one"), classify(name="two", seed=2))
 
 
 def test_the_global_generators_do_not_matter(classify: Classify) -> None:
     one = classify(name="one", cnn_type="cifar", cnn_size=4)
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    assert _identical(one, classify(name="two", cnn_type="cifar", cnn_size=4))
+    assert identical(one, classify(name="two", cnn_type="cifar", cnn_size=4))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -121,7 +103,7 @@ def test_every_number_is_in_the_catalogue(classify: Classify) -> None:
 def test_evaluation_drops_nothing(classify: Classify) -> None:
     folder = classify(cnn_type="cifar", cnn_size=4, epochs=1)
     training = SupervisedTraining(folder.config)
-    training.agent.load_state_dict(_state(folder)["agent"])
+    training.agent.load_state_dict(final_state(folder)["agent"])
     images = training.agent.images
     with torch.no_grad():
         right = (training.agent.network(images.train.images).argmax(-1) == images.train.labels).float().mean()
@@ -131,11 +113,11 @@ def test_evaluation_drops_nothing(classify: Classify) -> None:
 def test_fresh_networks_start_again_at_every_change(classify: Classify) -> None:
     kept = classify(name="kept", non_stationary=True, change_points="3")
     fresh = classify(name="fresh", non_stationary=True, change_points="3", fresh_networks=True)
-    updates = {run: _state(run)["learner"]["optimizers"]["network"]["state"][0]["step"] for run in (kept, fresh)}
+    updates = {run: final_state(run)["learner"]["optimizers"]["network"]["state"][0]["step"] for run in (kept, fresh)}
     assert (updates[kept], updates[fresh]) == (16, 4)
     before_the_change = [row for row in _rows(fresh) if row["step"] <= 12]
     assert before_the_change == [row for row in _rows(kept) if row["step"] <= 12]
-    assert not _identical(kept, fresh)
+    assert not identical(kept, fresh)
 
 
 def test_every_task_has_a_fresh_network_of_its_own(classify: Classify) -> None:
@@ -151,7 +133,7 @@ def test_other_images_are_refused_on_resume(classify: Classify) -> None:
     training = SupervisedTraining(RunConfig.from_flat({**folder.config.flat(), "dataset": "digits"}))
     training.agent.images.train.images[0, 0, 0, 0] += 1
     with pytest.raises(UserError, match="these are not the images that the run began with"):
-        training.agent.load_state_dict(_state(folder)["agent"])
+        training.agent.load_state_dict(final_state(folder)["agent"])
 
 
 def test_the_run_is_done_and_can_be_read(classify: Classify) -> None:
