@@ -22,6 +22,7 @@ from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
+from stablegrad.supervised.classifier import Classifier
 from stablegrad.supervised.seeds import StackedTraining, members_of, record_members, seed_configs
 from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
@@ -86,9 +87,9 @@ class Run:
 
     def agent(self, path: Path | None = None) -> Agent:
         """The agent as a checkpoint holds it."""
+        if self.config.env is None:
+            raise UserError(f"{self.path} was trained on images and has no agent: see Run.classifier")
         state = self.state(path)
-        assert self.config.env is not None
-        assert self.config.budget is not None
         envs = make(self.config.env, num_envs=1, seed=0)  # for its spaces
         try:
             agent = build_agent(self.config, envs)
@@ -99,8 +100,17 @@ class Run:
 
     def evaluate(self, *, episodes: int, seed: int, epsilon: float | None = None) -> Evaluation:
         """Play whole games with the newest checkpoint on environments of their own."""
-        assert self.config.env is not None
-        return evaluate(self.agent(), self.config.env, episodes=episodes, seed=seed, epsilon=epsilon)
+        agent = self.agent()
+        assert self.config.env is not None, "what has an agent has an environment"
+        return evaluate(agent, self.config.env, episodes=episodes, seed=seed, epsilon=epsilon)
+
+    def classifier(self, path: Path | None = None) -> Classifier:
+        """The classifier of a supervised run as a checkpoint holds it; `evaluate()` judges it on its current task."""
+        if self.config.env is not None:
+            raise UserError(f"{self.path} was not trained on images: see Run.agent")
+        classifier = Classifier.build(self.config)
+        classifier.load_state_dict(self.state(path)["agent"])
+        return classifier
 
 
 def load_run(path: str | Path) -> Run:

@@ -1,5 +1,6 @@
 """Facts about supervised runs: they learn, they can be stopped anywhere, and what they write is what they did."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from supervised_runs import final_state, identical
 
 from stablegrad.api import load_run
+from stablegrad.cli import main
 from stablegrad.diagnostics.catalogue import entry
 from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
@@ -140,3 +142,24 @@ def test_the_run_is_done_and_can_be_read(classify: Classify) -> None:
     run = load_run(classify().path)
     assert run.status["state"] == "done"
     assert run.status["step"] == 16
+
+
+def test_a_saved_classifier_is_judged_again_the_same(classify: Classify, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = classify(epochs=2)
+    trained = {name: value for name, value in folder.rows()[-1].items() if name.startswith(("train/acc", "eval/"))}
+    run = load_run(folder.path)
+    assert {name: value for name, value in run.classifier().evaluate().items() if name in trained} == trained
+    assert main(["eval", str(folder.path), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert {name: printed[name] for name in trained} == trained
+    assert "eval/accuracy" in trained
+
+
+def test_a_classifier_plays_no_games(classify: Classify, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = classify(epochs=1)
+    assert main(["eval", str(folder.path), "--episodes", "3", "--epsilon", "0.1"]) == 2
+    error = capsys.readouterr().err
+    assert "--episodes is for games" in error
+    assert "--epsilon is for games" in error
+    with pytest.raises(UserError, match=r"Run\.classifier"):
+        load_run(folder.path).agent()

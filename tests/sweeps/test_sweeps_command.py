@@ -101,6 +101,13 @@ def test_a_time_budget_stops_cleanly_and_the_next_call_goes_on(here, monkeypatch
     assert main(["sweep", "tiny.toml", "--time-budget", "1h"]) == 0
 
 
+def test_one_command_runs_and_judges(here, capsys) -> None:
+    assert main(["sweep", "tiny.toml", "--report"]) == 0
+    page = Path("runs/tiny/report.html")
+    assert f"report: {page}" in capsys.readouterr().out
+    assert "optimizer=radam" in page.read_text(encoding="utf-8")
+
+
 def test_asked_to_stop_it_stops(here, monkeypatch) -> None:
     script(monkeypatch, adam={"seconds": 60}, radam={"seconds": 60})
 

@@ -79,7 +79,8 @@ def started(folder: Path) -> tuple["subprocess.Popen[bytes]", Path]:
 def test_killed_with_everything_and_started_again_it_ends_the_same(tmp_path) -> None:
     process, long = started(tmp_path)
     for doomed in (process.pid, *started_by(process.pid)):
-        os.kill(doomed, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(doomed, signal.SIGKILL)
     process.wait()
     short = run_of(tmp_path / "runs/killed", "short", 1)
     assert RunFolder(short).status["state"] == "done"

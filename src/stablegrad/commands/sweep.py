@@ -12,6 +12,7 @@ from rich.text import Text
 
 from stablegrad import api
 from stablegrad.commands.parsing import Parser
+from stablegrad.commands.report import main as write_report
 from stablegrad.commands.sweep_view import Board, Watch, failures, headline
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.sweeps.file import read
@@ -22,7 +23,7 @@ from stablegrad.training.stop import StopRequest
 
 _SUB_COMMANDS = ("status", "presets", "tune")
 _EXAMPLE = """stablegrad sweep examples/depth_collapse.toml --dry-run
-  stablegrad sweep examples/depth_collapse.toml --time-budget 40m
+  stablegrad sweep examples/depth_collapse.toml --time-budget 40m --report
   stablegrad sweep status examples/depth_collapse.toml
   stablegrad sweep presets
   stablegrad sweep tune FILE.toml --help"""
@@ -54,6 +55,7 @@ def run(argv: list[str]) -> int:
     )
     parser.add_argument("--time_budget", metavar="TIME", help="stop cleanly after this long: 40m, 2h, 1h30m")
     parser.add_argument("--retry", action="store_true", help="run failed cells again, from their last checkpoint")
+    parser.add_argument("--report", action="store_true", help="write the report at the end, or of what there is then")
     add_executor_options(parser)
     arguments = parser.parse(argv)
     budget = None if arguments.time_budget is None else parse_time(arguments.time_budget, "--time_budget")
@@ -82,20 +84,24 @@ def run(argv: list[str]) -> int:
         executor.run(
             folder.missing(plan, retry=arguments.retry), stop=lambda: bool(stop) or until(), on_tick=board.update
         )
-    return _conclude(folder, console)
+    return _conclude(folder, console, report=arguments.report)
 
 
-def _conclude(folder: SweepFolder, console: Console) -> int:
-    """Say what came of it; the exit code."""
+def _conclude(folder: SweepFolder, console: Console, *, report: bool) -> int:
+    """Say what came of it, judge it if asked to; the exit code."""
     now = Watch(folder).now()
     console.print(Text(headline(folder, now)), *failures(now), sep="\n")
     states = {progress.state for progress in now.values()}
     if states - {"done", "failed"}:
         console.print("stopped; the same command goes on from here")
-        return STOPPED
-    if "failed" in states:
+    elif "failed" in states:
         console.print("failed runs stay as they are; --retry runs them again")
-    console.print(f"report: stablegrad report {folder.path}", soft_wrap=True)
+    if report:
+        write_report([str(folder.path)])
+    else:
+        console.print(f"report: stablegrad report {folder.path}", soft_wrap=True)
+    if states - {"done", "failed"}:
+        return STOPPED
     return FAILED if "failed" in states else DONE
 
 

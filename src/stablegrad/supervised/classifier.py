@@ -8,7 +8,7 @@ convolutions in front of the trunk (`--cnn_type none` leaves it out), cross-entr
 
 import operator
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn import functional
 from stablegrad.agents.base import Algorithm, Batch, LossOutput, Params
 from stablegrad.errors import UserError
 from stablegrad.nn import ChannelDropout, Network, NetworkSpec, build_network, draw_masks
+from stablegrad.runs.config import RunConfig
 from stablegrad.supervised.config import ClassifierConfig
 from stablegrad.supervised.curriculum import Curriculum
 from stablegrad.supervised.data import ImageSet, load_images
@@ -75,6 +76,12 @@ class Classifier(Algorithm):
         self._drops = any(isinstance(part, ChannelDropout) for part in self.network.modules())
         self.updates = 0
         self._drawn: tuple[int, Batch] | None = None
+
+    @classmethod
+    def build(cls, config: RunConfig) -> Self:
+        """The classifier of a run's config, untrained, on the run's device."""
+        device = torch.device(config.run.device)
+        return cls(config.agent, config.network, load(config.agent), seed=config.run.seed, device=device)
 
     def fresh_network(self, task: int) -> Network:
         """The network that begins task `task`, on the CPU: a pure function of seed and task."""

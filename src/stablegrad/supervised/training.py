@@ -3,11 +3,9 @@
 import time
 from collections.abc import Sequence
 
-import torch
-
 from stablegrad.plasticity.base import Intervention
 from stablegrad.runs.config import RunConfig
-from stablegrad.supervised.classifier import Classifier, load
+from stablegrad.supervised.classifier import Classifier
 from stablegrad.training.session import Session
 
 
@@ -17,8 +15,7 @@ class SupervisedTraining(Session):
     agent: Classifier
 
     def __init__(self, config: RunConfig, *, interventions: Sequence[Intervention] = ()) -> None:
-        device = torch.device(config.run.device)
-        classifier = Classifier(config.agent, config.network, load(config.agent), seed=config.run.seed, device=device)
+        classifier = Classifier.build(config)
         super().__init__(
             config,
             classifier,
