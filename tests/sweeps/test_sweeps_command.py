@@ -105,7 +105,7 @@ def test_one_command_runs_and_judges(here, capsys) -> None:
     assert main(["sweep", "tiny.toml", "--report"]) == 0
     page = Path("runs/tiny/report.html")
     assert f"report: {page}" in capsys.readouterr().out
-    assert "optimizer=radam" in page.read_text(encoding="utf-8")
+    assert "2 arms" in page.read_text(encoding="utf-8")
 
 
 def test_asked_to_stop_it_stops(here, monkeypatch) -> None:
