@@ -5,6 +5,7 @@ import functools
 
 import pytest
 
+from stablegrad.envs.ids import MINATAR_GAMES
 from stablegrad.errors import UserError
 from stablegrad.runs.folder import RunFolder
 from stablegrad.supervised import classifier
@@ -96,6 +97,16 @@ def test_a_changed_setting_is_changed_everywhere() -> None:
     assert plan.tasks == ("MinAtar/Breakout",)
     assert {cell.config.budget.num_envs for cell in plan.cells if cell.config.budget} == {4}
     assert len(plan.cells) == 4 * 3 * 3, "the axis of encoders is gone"
+
+
+def test_the_games_may_be_another_suite() -> None:
+    changed = presets.with_settings(presets.load("skip_k"), {"env_id": "MinAtar", "mlp_width": 64})
+    assert plan_of(changed).tasks == tuple(f"MinAtar/{game}" for game in MINATAR_GAMES)
+    price = prices_of(plan_of(changed), Price(step=1e-3, startup=0.0))
+    whole_hours = 5 * 5 * 3 * 10_000_000 * 1e-3 / 3600
+    shrunk = scale.shrink(changed, price, hours=whole_hours * 0.02 * 0.3, slots=1)
+    assert shrunk.sweep.grid["env_id"] == [f"MinAtar/{MINATAR_GAMES[0]}"]
+    assert shrunk.given_up[1] == f"games: 5 -> 1 (MinAtar/{MINATAR_GAMES[0]})"
 
 
 def test_steps_give_way_first_then_games_then_seeds() -> None:

@@ -1,5 +1,6 @@
 """`stablegrad sweep presets`: the paper's figures and tables as sweep files."""
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ def main(argv: list[str]) -> int:
         return DONE
     name, file = arguments.write
     sweep = presets.with_settings(presets.load(name), dict(_setting(text) for text in arguments.set))
+    changed = tuple(f"changed from the preset: {text}" for text in arguments.set)
+    sweep = dataclasses.replace(sweep, notes=(*sweep.notes, *changed))
     if arguments.scale is not None:
         sweep = _scaled(
             sweep, arguments.scale, arguments.slots, parse_time(arguments.calibration, "--calibration"), console

@@ -125,13 +125,13 @@ def combinations(sweep: SweepFile) -> Iterator[Combination]:
 
 
 def _product(grid: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    axes = [list(_games(values)) if name == "env_id" else values for name, values in grid.items()]
+    axes = [list(games_of(values)) if name == "env_id" else values for name, values in grid.items()]
     for values in itertools.product(*axes):
         yield dict(zip(grid, values, strict=True))
 
 
-def _games(values: Iterable[Any]) -> Iterator[Any]:
-    """Suites by name are replaced by their games."""
+def games_of(values: Iterable[Any]) -> Iterator[Any]:
+    """The values of `env_id` with suites replaced by their games."""
     for value in values:
         if value == "MinAtar":
             yield from (f"MinAtar/{game}" for game in MINATAR_GAMES)

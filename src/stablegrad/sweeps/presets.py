@@ -30,7 +30,12 @@ def load(name: str) -> SweepFile:
 
 
 def with_settings(sweep: SweepFile, changes: Mapping[str, Any]) -> SweepFile:
-    """The sweep with some settings changed wherever the file decides them; a list varies the setting."""
+    """The sweep with some settings changed wherever the file decides them; a list varies the setting.
+
+    Games always stand in the grid, where the name of a suite means its games.
+    """
+    if not isinstance(changes.get("env_id", []), list):
+        changes = {**changes, "env_id": [changes["env_id"]]}
     fixed = {name: value for name, value in changes.items() if not isinstance(value, list)}
     varied = {name: value for name, value in changes.items() if isinstance(value, list)}
     return dataclasses.replace(

@@ -8,7 +8,6 @@ The shape are the arms and the grid of networks: they stay. What gives way, in t
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from stablegrad.runs.config import RunConfig, known_fields
 from stablegrad.sweeps.calibrate import Price, estimate
 from stablegrad.sweeps.cost import shape_of
 from stablegrad.sweeps.file import ArmEntry, SweepFile
-from stablegrad.sweeps.grid import Plan, expand
+from stablegrad.sweeps.grid import Plan, expand, games_of
 from stablegrad.sweeps.presets import with_settings
 from stablegrad.tables.suites import SUITES
 
@@ -122,12 +121,13 @@ def _fewer_games(games: Sequence[Any] | None) -> Iterator[Sequence[Any] | None]:
         return
     if len(games) == 1 and games[0] in _SUITES:
         yield from ([suite] for suite in _SUITES[_SUITES.index(games[0]) + 1 :])
-    elif len(games) > 1:
+    elif len(list(games_of(games))) > 1:
         yield _first_game(games)
 
 
 def _first_game(games: Sequence[Any]) -> list[Any]:
-    return [f"{SUITES['Atari-1'][0]}-v5"] if games[0] in SUITES else list(games[:1])
+    """The game that stands for an Atari suite best, or the first of others."""
+    return list(games_of(["Atari-1"] if games[0] in SUITES else games))[:1]
 
 
 def _with_games(sweep: SweepFile, games: Sequence[Any] | None) -> SweepFile:
@@ -177,13 +177,9 @@ def _given_up(before: SweepFile, after: SweepFile) -> Iterator[str]:
     for name, old, new in sorted(lengths):
         if new < old:
             yield f"{name}: {old:,} -> {new:,} ({new / old:.1%}); schedules that are fractions of a run shrink with it"
-    old_games, new_games = (len(_games(sweep)) for sweep in (before, after))
+    old_games, new_games = (len(list(games_of(sweep.grid.get("env_id", ())))) for sweep in (before, after))
     if new_games < old_games:
         yield f"games: {old_games} -> {new_games} ({', '.join(map(str, after.grid['env_id']))})"
     if len(after.seeds) < len(before.seeds):
         few = "; with fewer than 3 no interval means much" if len(after.seeds) < 3 else ""
         yield f"seeds: {len(before.seeds)} -> {len(after.seeds)}{few}"
-
-
-def _games(sweep: SweepFile) -> list[Any]:
-    return list(itertools.chain.from_iterable(SUITES.get(name, (name,)) for name in sweep.grid.get("env_id", ())))
