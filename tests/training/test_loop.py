@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_runs import PPO, PQN, SMALL, final_state, tensors_of
+from small_runs import DQN, PPO, PQN, RAINBOW, SMALL, final_state, tensors_of
 
 from stablegrad.diagnostics import catalogue
 from stablegrad.plasticity.base import Intervention, InterventionInfo
@@ -14,13 +14,17 @@ from stablegrad.training.loop import Training
 CARTPOLE = {"env_id": "CartPole-v1", "total_timesteps": 256}
 
 
-@pytest.mark.parametrize(("algo", "settings"), [("pqn", PQN), ("ppo", PPO)])
+AGENTS = [("pqn", PQN), ("ppo", PPO), ("dqn", DQN), ("rainbow", RAINBOW)]
+
+
+@pytest.mark.parametrize(("algo", "settings"), AGENTS)
 def test_probes_do_not_change_the_run(run, algo, settings):
     """The same seed without probes, with light ones and with full ones: the same bits everywhere."""
     ends = {}
     for level in ("off", "light", "full"):
         folder = run(algo, {**CARTPOLE, **settings, "diagnostics": level, "diagnostics_every": 64}, name=level)
         state = final_state(folder)
+        del state["learner"]["followed"]  # what the probes themselves remember
         ends[level] = tensors_of({"agent": state["agent"], "learner": state["learner"], "envs": state["envs"]})
         probed = [row for row in folder.rows() if "ranks/srank" in row]
         assert bool(probed) == (level != "off")
@@ -30,7 +34,7 @@ def test_probes_do_not_change_the_run(run, algo, settings):
         assert all(torch.equal(ends[level][path], ends["off"][path]) for path in ends["off"])
 
 
-@pytest.mark.parametrize(("algo", "settings"), [("pqn", PQN), ("ppo", PPO)])
+@pytest.mark.parametrize(("algo", "settings"), AGENTS)
 def test_every_metric_that_is_logged_has_an_entry_in_the_catalogue(run, algo, settings):
     extra = {"diagnostics": "full", "diagnostics_every": 64, "eval_every": 128, "eval_episodes": 2}
     folder = run(algo, {**CARTPOLE, **settings, **extra})
@@ -38,6 +42,13 @@ def test_every_metric_that_is_logged_has_an_entry_in_the_catalogue(run, algo, se
     assert {"train/episode_return", "eval/episode_return", "gradients/raw/total", "ranks/srank"} <= names
     for name in names:
         catalogue.entry(name)
+    layer = min(name.removeprefix("gradients/raw/") for name in names if name.startswith("gradients/raw/"))
+    assert {
+        "gradients/noise_scale", "gradients/below_median_share", "features/target_drift", "features/ntk_effective_rank",
+        "churn/policy", "churn/value", "churn/representation", "churn/head", "units/grama/total",
+        "curvature/hessian_top_eigenvalue", f"gradients/update_to_weight/{layer}",
+        f"gradients/cosine_successive/{layer}", f"gradients/cosine_halves/{layer}",
+    } <= names  # fmt: skip
 
 
 def test_gradient_norms_are_taken_at_three_named_points(run):
@@ -50,6 +61,7 @@ def test_gradient_norms_are_taken_at_three_named_points(run):
     clipped = np.sqrt(sum(row[f"gradients/clipped/{layer}"] ** 2 for layer in layers))
     assert clipped <= 0.01 + 1e-6
     for layer in layers:
+        assert 0 < row[f"gradients/update_to_weight/{layer}"] < 0.5
         assert row[f"gradients/clipped/{layer}"] < row[f"gradients/raw/{layer}"]
         assert row[f"gradients/update/{layer}"] > 0
 

@@ -7,7 +7,7 @@ action of one that has a single output) is left out.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ def full(
     *,
     halves: tuple[Loss, Loss] | None = None,
 ) -> dict[str, float]:
-    """`light`, and gradients, GraMa and curvature of `loss_fn()`, tangent kernel, and churn since
+    """`light`, and GraMa and curvature of `loss_fn()`, tangent kernel, and churn since
     `before_module`.
 
     `loss_fn` runs `module`, by itself or through `functional_call`; the curvature is over `params`. `halves`
@@ -69,14 +69,13 @@ def full(
     return fetch(found)
 
 
-def of_update(layers: Sequence[str], norms: Mapping[str, Tensor], weight_norms: Tensor | None = None) -> Values:
-    """What follows from one update's norms `[L]` by measuring point: the share of starved layers from `raw`,
-    and, with the norms of the weights, the size of `update` beside them."""
-    values: Values = {"gradients/below_median_share": gradients.below_median_share(norms["raw"])}
-    if weight_norms is not None and "update" in norms:
-        ratios = norms["update"] / weight_norms
-        values |= {f"gradients/update_to_weight/{layer}": ratio for layer, ratio in zip(layers, ratios, strict=True)}
-    return values
+def of_update(norms: Mapping[str, Tensor], weight_norms: Tensor) -> dict[str, Tensor]:
+    """What follows from one update's norms `[L]` at `raw` and `update`, and those of the weights before it: the share
+    of starved layers, and how much of each layer's weights the optimizer changed `[L]`."""
+    return {
+        "gradients/below_median_share": gradients.below_median_share(norms["raw"]),
+        "gradients/update_to_weight": norms["update"] / weight_norms,
+    }
 
 
 def of_network(module: nn.Module, obs: Tensor) -> Values:
@@ -94,21 +93,23 @@ def of_network(module: nn.Module, obs: Tensor) -> Values:
 
 
 def of_loss(module: nn.Module, loss_fn: Loss) -> Values:
-    """What needs one gradient of the loss: GraMa and the share of starved layers."""
+    """What needs one gradient of the loss with respect to the units: GraMa."""
     means = units.gradient_means(module, loss_fn)
     inactive = units.shares({name: units.weak_of(mean, tau=units.GRAMA_TAU) for name, mean in means.items()})
-    norms = gradients.norms(layer_gradients(module, loss_fn))
-    share = gradients.below_median_share(norms)
-    return {**_under("units/grama", inactive), "gradients/below_median_share": share}
+    return dict(_under("units/grama", inactive))
 
 
 def of_gradients(module: nn.Module, loss_fn: Loss) -> Values:
-    """Norm of the gradient of each layer's weight, raw, and of all parameters together."""
+    """Norm of the gradient of each layer's weight, raw, and of all parameters together; the share of starved layers.
+
+    A run's learner logs these of the updates that it makes; this is for networks that nobody trains just now.
+    """
     trained = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
     all_norms = dict(zip(trained, gradients.norms(_gradients(module, loss_fn, trained)), strict=True))
     layers = {layer: all_norms[name] for layer, name in taps.layers(module).items() if name in all_norms}
     total = gradients.total_norm(torch.stack([*all_norms.values()]))
-    return dict(_under("gradients/raw", {**layers, "total": total}))
+    share = gradients.below_median_share(torch.stack([*layers.values()]))
+    return {**_under("gradients/raw", {**layers, "total": total}), "gradients/below_median_share": share}
 
 
 def of_halves(module: nn.Module, first: Loss, second: Loss, *, batch_size: int) -> Values:

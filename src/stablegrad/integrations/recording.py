@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from stablegrad.diagnostics import battery
+from stablegrad.diagnostics.gradients import below_median_share
 from stablegrad.diagnostics.parts import run as outputs_of
 from stablegrad.diagnostics.parts import state_values
 from stablegrad.errors import UserError
@@ -193,17 +194,18 @@ class _Gradients:
         )
         self._raw = {}
         if self.measure:
+            self._means.add({"gradients/below_median_share": below_median_share(torch.stack(list(norms.values())))})
             self._old = {name: weight.detach().clone() for name, weight in self._layers.items()}
 
     @torch.no_grad()
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self.updates += 1
         if self._old:
-            changes = {
-                f"gradients/update/{name}": torch.linalg.vector_norm(weight - self._old[name])
-                for name, weight in self._layers.items()
-            }
-            self._means.add(changes)
+            for name, weight in self._layers.items():
+                old = self._old[name]
+                change = torch.linalg.vector_norm(weight - old)
+                relative = change / torch.linalg.vector_norm(old)
+                self._means.add({f"gradients/update/{name}": change, f"gradients/update_to_weight/{name}": relative})
             self._old, self.measure = {}, False
 
 

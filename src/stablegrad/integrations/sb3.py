@@ -7,6 +7,7 @@
 PPO, A2C and DQN, as they are. Stable-Baselines3 is not a dependency: it must be installed to import this module.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ _LOGGED = {
     "train/learning_rate": "train/learning_rate",
 }
 """Stable-Baselines3's name -> the catalogue's; only where both mean the same."""
+
+_PARTS = ("policy_loss", "value_loss", "entropy")
 
 _SETTINGS = ("learning_rate", "gamma", "seed", "batch_size", "n_steps", "n_epochs", "max_grad_norm", "buffer_size",
              "learning_starts", "train_freq", "gradient_steps", "target_update_interval", "ent_coef", "vf_coef",
@@ -98,6 +101,8 @@ class DiagnosticsCallback(BaseCallback):
         metrics = {ours: float(logged[theirs]) for theirs, ours in _LOGGED.items() if theirs in logged}
         if "train/entropy_loss" in logged:
             metrics["losses/entropy"] = -float(logged["train/entropy_loss"])
+        if "train/loss" not in logged and {f"losses/{part}" for part in _PARTS} <= set(metrics):
+            metrics["losses/loss"] = _total_loss(self.model, metrics)
         self._recording.log(self.num_timesteps, self._observations, metrics)
 
     def _observations(self) -> Tensor:
@@ -141,6 +146,12 @@ def _network_of(model: Any) -> nn.Module:
         f"DiagnosticsCallback looks into PPO, A2C and DQN, not {type(model).__name__}: use"
         " stablegrad.integrations.recording.record with one of its networks and that network's optimizer"
     )
+
+
+def _total_loss(model: Any, metrics: Mapping[str, float]) -> float:
+    """The loss of A2C, which logs only its parts."""
+    policy, value, entropy = (metrics[f"losses/{part}"] for part in _PARTS)
+    return policy + float(model.vf_coef) * value - float(model.ent_coef) * entropy
 
 
 def _of_rollout(model: OnPolicyAlgorithm, count: int) -> np.ndarray:

@@ -75,8 +75,15 @@ class StackedLearner:
         if measure:
             moved = self._norms({name: self.params[name].detach() - old for name, old in before.items()})
             points["update"] = moved[self._layer_rows]
+            weights = self._norms(before)[self._layer_rows]
         return [
-            UpdateReport(output, learner.layers, {point: rows[:, member] for point, rows in points.items()}, total)
+            UpdateReport(
+                output,
+                learner.layers,
+                {point: rows[:, member] for point, rows in points.items()},
+                total,
+                weights=weights[:, member] if measure else None,
+            )
             for member, (learner, output, total) in enumerate(zip(self.learners, outputs, totals, strict=True))
         ]
 

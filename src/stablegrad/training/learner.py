@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stablegrad.agents.base import Algorithm, Batch, LossOutput
+from stablegrad.diagnostics.gradients import cosines
 from stablegrad.nn import advance_power_iteration_, taps
 from stablegrad.plasticity.base import Intervention, Moment
 from stablegrad.runs.config import OptimizerSpec
@@ -27,13 +28,17 @@ class UpdateReport:
     """One update: the agent's output and, by measuring point, the L2 norm of each layer's weight gradient [L].
 
     `total` is the norm over all parameters of all groups. `update` (what the optimizer changed) is there only
-    when the update was measured. Everything is on the device: reading it is the caller's synchronisation.
+    when the update was measured, and with it `weights`, the norms of the weights [L] that it changed. `cosines` [L]
+    are to the gradient of the update before, where that one was followed; NaN where either is zero. Everything is on
+    the device: reading it is the caller's synchronisation.
     """
 
     output: LossOutput
     layers: tuple[str, ...]
     norms: dict[str, Tensor]
     total: Tensor
+    weights: Tensor | None = None
+    cosines: Tensor | None = None
 
 
 class Learner:
@@ -53,6 +58,7 @@ class Learner:
         self.generator = torch.Generator(device=device).manual_seed(seed)
         self._weights = _layer_weights(agent.groups)
         self.layers = tuple(self._weights)
+        self._followed: list[Tensor] | None = None
 
     def restart_optimizers(self) -> None:
         """New optimizers, as at the start of the run."""
@@ -60,8 +66,9 @@ class Learner:
             name: build_optimizer(module, self.spec, self.seed) for name, module in self.agent.groups.items()
         }
 
-    def update(self, batch: Batch, *, step: int, measure: bool = False) -> UpdateReport:
-        """Learn from one batch. `measure` also takes the norms of what the optimizer changed.
+    def update(self, batch: Batch, *, step: int, measure: bool = False, follow: bool = False) -> UpdateReport:
+        """Learn from one batch. `measure` also takes the norms of what the optimizer changed; `follow` keeps the
+        gradient, for the next update to report the angle to it.
 
         Raises NonFinite before any parameter is touched when the loss or a gradient is not finite.
         """
@@ -79,6 +86,7 @@ class Learner:
 
         weights = list(self._weights.values())
         norms = {"raw": _norms([weight.grad for weight in weights], loss)}
+        cosines = self._turn([weight.grad for weight in weights], follow=follow)
         total = self._clip(loss)
         if self.spec.max_grad_norm is not None:
             norms["clipped"] = _norms([weight.grad for weight in weights], loss)
@@ -96,7 +104,9 @@ class Learner:
         moment = self.moment(step)
         for intervention in self.interventions:
             intervention.after_step(moment)
-        return UpdateReport(output, self.layers, norms, total)
+        return UpdateReport(
+            output, self.layers, norms, total, weights=_norms(before, loss) if measure else None, cosines=cosines
+        )
 
     def learning_rate(self, group: str) -> float:
         """The learning rate of a group's next update, annealing included."""
@@ -111,6 +121,7 @@ class Learner:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
             "generator": self.generator.get_state(),
+            "followed": self._followed,
             "interventions": [intervention.state_dict() for intervention in self.interventions],
         }
 
@@ -119,8 +130,25 @@ class Learner:
             optimizer.load_state_dict(state["optimizers"][name])
         self.updates = state["updates"]
         self.generator.set_state(state["generator"])
+        followed = state.get("followed")
+        self._followed = None if followed is None else [tensor.to(self.generator.device) for tensor in followed]
         for intervention, its_state in zip(self.interventions, state["interventions"], strict=True):
             intervention.load_state_dict(its_state)
+
+    def _turn(self, gradients: Sequence[Tensor | None], *, follow: bool) -> Tensor | None:
+        """Cosine of each layer's gradient to the one kept by the update before [L], None where none was kept."""
+        found = (
+            [
+                torch.zeros_like(weight) if gradient is None else gradient.detach()
+                for weight, gradient in zip(self._weights.values(), gradients, strict=True)
+            ]
+            if follow or self._followed is not None
+            else []
+        )
+        before, self._followed = self._followed, [gradient.clone() for gradient in found] if follow else None
+        if before is None:
+            return None
+        return cosines(dict(zip(self.layers, before, strict=True)), dict(zip(self.layers, found, strict=True)))
 
     def _clip(self, loss: Tensor) -> Tensor:
         """Clip each group's gradient to `max_grad_norm`; the norm of all of it before clipping.

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from stablegrad.diagnostics import battery
 from stablegrad.envs.base import EpisodeEnd
 from stablegrad.runs.files import LineWriter
 from stablegrad.runs.folder import RunFolder
@@ -79,10 +80,15 @@ class Recorder:
         self._scores: list[float] = []
         self._lengths: list[int] = []
 
-    def episodes(self, step: int, ends: Iterable[EpisodeEnd]) -> None:
-        """Whole games that ended: each is a line of episodes.jsonl, their mean a metric of the next row."""
+    def episodes(self, step: int, ends: Iterable[EpisodeEnd], *, task: int | None = None) -> None:
+        """Whole games that ended: each is a line of episodes.jsonl, their mean a metric of the next row.
+
+        `task` (from 1) is what they were games of, where a schedule changes them.
+        """
+        of_task = {} if task is None else {"task": task}
         for end in ends:
-            self._episodes.write({"step": step, "env": end.env, "score": end.score, "length": end.length})
+            line = {"step": step, "env": end.env, "score": end.score, "length": end.length}
+            self._episodes.write({**line, **of_task})
             self._scores.append(end.score)
             self._lengths.append(end.length)
 
@@ -93,6 +99,10 @@ class Recorder:
         )
         if layers:
             self._means.add({f"gradients/{point}": norms for point, norms in report.norms.items()})
+            if report.weights is not None:
+                self._means.add(battery.of_update(report.norms, report.weights))
+            if report.cosines is not None:
+                self._means.add({"gradients/cosine_successive": report.cosines})
 
     def probes(self, values: Mapping[str, float]) -> None:
         """Results of probes: they stand in the next row."""

@@ -125,7 +125,8 @@ class Session(ABC):
                 before = copy.deepcopy(next(iter(self.agent.groups.values())))
             measure = not seen and settings.diagnostics != "off" and self.step >= self._due["row"]
             try:
-                report = self.learner.update(batch, step=self.step, measure=measure)
+                follow = measure and settings.diagnostics == "full"
+                report = self.learner.update(batch, step=self.step, measure=measure, follow=follow)
             except NonFinite as error:
                 self._save_failure(batch, error)
                 raise
@@ -168,9 +169,13 @@ class Session(ABC):
         metrics["time/steps_per_second"] = (self.step - mark_step) / max(seconds - mark_seconds, 1e-9)
         metrics["train/learning_rate"] = self.learner.learning_rate(next(iter(self.agent.groups)))
         head = {"step": self.step, "update": self.learner.updates, "seconds": seconds}
-        self.recorder.row(head, {**metrics, **self.agent.metrics()})
+        self.recorder.row(head, {**metrics, **self._metrics()})
         self._row_mark = (self.step, seconds)
         self._spent = dict.fromkeys(self._spent, 0.0)
+
+    def _metrics(self) -> dict[str, float]:
+        """Scalars by catalogue name that are read when a row is logged."""
+        return self.agent.metrics()
 
     def _elapsed(self) -> float:
         """Seconds of training so far, over all its processes."""
