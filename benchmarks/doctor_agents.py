@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from stablegrad.agents.dqn import DQN
 from stablegrad.agents.ppo import PPO
 from stablegrad.agents.pqn import PQN
+from stablegrad.agents.rainbow import Rainbow
 
 DEAD_SHARE = 0.9
 _NEVER_FIRES = -100.0
@@ -54,3 +56,29 @@ class DeadPPO(PPO):
     def __init__(self, config: Any, setup: Any) -> None:
         super().__init__(config, setup)
         plant_dead_units(self.network)
+
+
+class FrozenDQN(DQN):
+    def __init__(self, config: Any, setup: Any) -> None:
+        super().__init__(config, setup)
+        freeze_encoder(self.network)
+
+
+class DeadDQN(DQN):
+    def __init__(self, config: Any, setup: Any) -> None:
+        super().__init__(config, setup)
+        plant_dead_units(self.network)
+        plant_dead_units(self.target)
+
+
+class FrozenRainbow(Rainbow):
+    def __init__(self, config: Any, setup: Any) -> None:
+        super().__init__(config, setup)
+        freeze_encoder(self.network)
+
+
+class DeadRainbow(Rainbow):
+    def __init__(self, config: Any, setup: Any) -> None:
+        super().__init__(config, setup)
+        plant_dead_units(self.network)
+        plant_dead_units(self.target)

@@ -81,7 +81,7 @@ class Design:
 
 _WATCHED = {"diagnostics": "full", "threads": 1, "checkpoint_every": 10**9}
 
-_SHORT = {"total_timesteps": 40_000, "log_every": 1000, "diagnostics_every": 3000}
+_SHORT = {"total_timesteps": 16_000, "log_every": 400, "diagnostics_every": 1600}
 
 # Few inputs make more units look dead and ranks look lower: thresholds must hold from 32 of them to 512.
 TUNING = (
@@ -105,7 +105,7 @@ TUNING = (
         },
         deep={"mlp_depth": 5, "mlp_width": 128, "use_ln": False},
         healthy_seeds=(1, 2),
-        sick_seeds=(1,),
+        sick_seeds=(1, 2),
     ),
     Design(
         algo="ppo",
@@ -119,6 +119,53 @@ TUNING = (
         },
         deep={"mlp_depth": 5, "mlp_width": 128, "use_ln": False},
         healthy_seeds=(1, 2),
-        sick_seeds=(2,),
+        sick_seeds=(1, 2),
+    ),
+)
+
+_REPLAY = {
+    "total_timesteps": 16_000,
+    "log_every": 400,
+    "diagnostics_every": 1600,
+    "num_envs": 8,
+    "batch_size": 64,
+    "train_frequency": 8,
+    "learning_starts": 1000,
+    "buffer_size": 16_000,
+    "target_network_frequency": 200,
+    "learning_rate": 1e-3,
+}
+
+_EXPLORED = {"exploration_fraction": 0.2, "end_e": 0.05}
+
+_OTHER_NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {"mlp_depth": 1, "mlp_width": 96, "use_ln": True},
+    "dense": {"mlp_type": "densenet", "mlp_depth": 2, "mlp_width": 96, "use_ln": True},
+    "skip": {"mlp_type": "multiskip_residual", "mlp_depth": 3, "mlp_width": 192, "use_ln": True},
+}
+
+HELD_OUT = (
+    Design(
+        algo="dqn",
+        sick_name="DQN",
+        settings={**_REPLAY, **_EXPLORED, "double": True},
+        games={"MinAtar/SpaceInvaders": {}, "Acrobot-v1": {}},
+        networks=_OTHER_NETWORKS,
+        deep={"mlp_depth": 5, "mlp_width": 192, "use_ln": False},
+        healthy_seeds=(11, 12, 13),
+        sick_seeds=(11, 12, 13),
+    ),
+    Design(
+        algo="rainbow",
+        sick_name="Rainbow",
+        settings=_REPLAY,
+        games={
+            "MinAtar/SpaceInvaders": {"noisy": "head"},
+            "Acrobot-v1": {**_EXPLORED, "noisy": "off", "v_min": -100.0, "v_max": 0.0},
+        },
+        networks=_OTHER_NETWORKS,
+        deep={"mlp_depth": 5, "mlp_width": 192, "use_ln": False},
+        healthy_seeds=(11, 12, 13),
+        sick_seeds=(11, 12, 13),
     ),
 )

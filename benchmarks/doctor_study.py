@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from doctor_cases import HEALTHY, NAMES_THAT_HIT, TUNING, Case, Design
+from doctor_cases import HEALTHY, HELD_OUT, NAMES_THAT_HIT, TUNING, Case, Design
 
 from stablegrad.commands.sweep import deadline, parse_time
 from stablegrad.doctor import examine
@@ -25,7 +25,7 @@ from stablegrad.runs.files import write_json
 from stablegrad.runs.folder import RunFolder
 from stablegrad.sweeps.pool import LocalPool
 
-SETS: Mapping[str, Sequence[Design]] = {"tuning": TUNING}
+SETS: Mapping[str, Sequence[Design]] = {"tuning": TUNING, "held_out": HELD_OUT}
 RESULTS = Path("benchmarks/results/doctor_study.json")
 PAGE = Path("docs/doctor.md")
 _KEPT = {"config.json", "manifest.json", "status.json", "metrics.jsonl", "episodes.jsonl"}
