@@ -89,7 +89,10 @@ class Run:
         """The agent as a checkpoint holds it."""
         if self.config.env is None:
             raise UserError(f"{self.path} was trained on images and has no agent: see Run.classifier")
-        state = self.state(path)
+        return self._agent(self.state(path))
+
+    def _agent(self, state: Mapping[str, Any]) -> Agent:
+        assert self.config.env is not None, "what has an agent has an environment"
         envs = make(self.config.env, num_envs=1, seed=0)  # for its spaces
         try:
             agent = build_agent(self.config, envs)
@@ -98,11 +101,23 @@ class Run:
         agent.load_state_dict(state["agent"])
         return agent
 
-    def evaluate(self, *, episodes: int, seed: int, epsilon: float | None = None) -> Evaluation:
-        """Play whole games with the newest checkpoint on environments of their own."""
-        agent = self.agent()
+    def evaluate(
+        self, *, episodes: int, seed: int, epsilon: float | None = None, task: int | None = None
+    ) -> Evaluation:
+        """Play whole games with the newest checkpoint on environments of their own.
+
+        `task` (from 1) is the one of a schedule, by default the one that the checkpoint stands at.
+        """
+        state = self.state()
+        agent = self._agent(state)
         assert self.config.env is not None, "what has an agent has an environment"
-        return evaluate(agent, self.config.env, episodes=episodes, seed=seed, epsilon=epsilon)
+        tasks = len(self.config.env.task_schedule)
+        if task is not None and not 1 <= task <= tasks:
+            raise UserError(f"task {task}: {self.path} has {f'the tasks 1 to {tasks}' if tasks else 'no schedule'}")
+        if task is None and tasks:
+            task = self.config.env.task_at(max(0, state["step"] - 1)) + 1
+        played = None if task is None else task - 1
+        return evaluate(agent, self.config.env, episodes=episodes, seed=seed, epsilon=epsilon, task=played)
 
     def classifier(self, path: Path | None = None) -> Classifier:
         """The classifier of a supervised run as a checkpoint holds it; `evaluate()` judges it on its current task."""

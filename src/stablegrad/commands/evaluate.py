@@ -3,9 +3,12 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from stablegrad import api
 from stablegrad.commands.parsing import Parser
+from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import DONE, UserError
 from stablegrad.tables.scores import normaliser
 
@@ -14,13 +17,15 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         "eval",
         "Play whole games with a run's newest checkpoint, on environments and seeds of their own; raw scores."
-        " A run on images is judged on the task it stands at: accuracies.",
+        " A run with a task schedule is judged on each of its tasks. A run on images is judged on the task it stands"
+        " at: accuracies.",
         example="stablegrad eval runs/pqn-Breakout-1-0123456789 --episodes 30 --seed 7",
     )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--episodes", type=int, help="whole games to play [30]")
     parser.add_argument("--seed", type=int, help="seed of the games [0]")
     parser.add_argument("--epsilon", type=float, help="chance of a uniform action [the protocol's]")
+    parser.add_argument("--task", type=int, help="of a task schedule only this one, counted from 1 [each of them]")
     parser.add_argument("--json", action="store_true", help="print one JSON object with every score")
     arguments = parser.parse(argv)
     problems = []
@@ -36,25 +41,51 @@ def main(argv: list[str]) -> int:
     run = api.load_run(arguments.run)
     if run.config.env is None:
         return _judge_classifier(run, arguments)
-    episodes = 30 if arguments.episodes is None else arguments.episodes
-    result = run.evaluate(episodes=episodes, seed=arguments.seed or 0, epsilon=arguments.epsilon)
-    summary = result.summary()
-    normalise = normaliser(run.config.env.env_id)
-    if normalise is not None:
-        summary["mean_hns"] = normalise(summary["mean"])
+    judged = [_judge_agent(run, run.config.env, task, arguments) for task in _tasks(run.config.env, arguments.task)]
     if arguments.json:
-        json.dump({"run": str(run.path), **summary, **result.record()}, sys.stdout)
+        found = {"tasks": judged} if len(judged) > 1 else judged[0]
+        json.dump({"run": str(run.path), **found}, sys.stdout)
         print()
     else:
-        for name, value in summary.items():
-            print(f"{name}: {value:.4g}" if abs(value) < 1 else f"{name}: {value:.2f}")
-        print(f"episodes: {arguments.episodes}", f"epsilon: {result.epsilon}", f"seed: {result.seed}", sep="\n")
+        print("\n\n".join(map(_lines, judged)))
     return DONE
+
+
+def _tasks(env: EnvSpec, chosen: int | None) -> list[int | None]:
+    """The tasks to play, from 1: the chosen one, or each of a schedule once, however often it comes back."""
+    if chosen is not None or not env.task_schedule:
+        return [chosen]
+    return [env.task_schedule.index(task) + 1 for task in dict.fromkeys(env.task_schedule)]
+
+
+def _judge_agent(run: api.Run, env: EnvSpec, task: int | None, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The scores of a run's newest checkpoint, and what they come to."""
+    episodes = 30 if arguments.episodes is None else arguments.episodes
+    result = run.evaluate(episodes=episodes, seed=arguments.seed or 0, epsilon=arguments.epsilon, task=task)
+    named = {} if task is None else {"task": task, "game": env.task_schedule[task - 1]}
+    summary = result.summary()
+    normalise = None if env.task_schedule else normaliser(env.env_id)
+    if normalise is not None:
+        summary["mean_hns"] = normalise(summary["mean"])
+    return {**named, **summary, **result.record()}
+
+
+def _lines(judged: Mapping[str, Any]) -> str:
+    """One `name: value` a line, single scores and lengths left out."""
+    lines = []
+    for name, value in judged.items():
+        if name == "scores":
+            lines.append(f"episodes: {len(value)}")
+        elif name in ("task", "game", "epsilon", "seed"):
+            lines.append(f"{name}: {value}")
+        elif name != "lengths":
+            lines.append(f"{name}: {value:.4g}" if abs(value) < 1 else f"{name}: {value:.2f}")
+    return "\n".join(lines)
 
 
 def _judge_classifier(run: api.Run, arguments: argparse.Namespace) -> int:
     """Accuracies of a supervised run's newest checkpoint, on all images of the task it stands at."""
-    games = [name for name in ("episodes", "seed", "epsilon") if getattr(arguments, name) is not None]
+    games = [name for name in ("episodes", "seed", "epsilon", "task") if getattr(arguments, name) is not None]
     if games:
         raise UserError([f"--{name} is for games: {run.path} was trained on images" for name in games])
     classifier = run.classifier()

@@ -3,10 +3,14 @@
 Every back end holds the contract of `base.py`; `contract.py` checks it, for a user's own environment too.
 """
 
+import dataclasses
 import importlib
+from functools import partial
 
 from stablegrad.envs.base import VectorEnv
-from stablegrad.envs.episodes import EpisodicEnv
+from stablegrad.envs.episodes import EpisodicEnv, Simulator
+from stablegrad.envs.schedule import GameTask
+from stablegrad.envs.sequence import SequenceEnv
 from stablegrad.envs.spec import EnvSpec
 
 __all__ = ["EnvSpec", "make"]
@@ -21,14 +25,32 @@ _SIMULATORS = {
 }
 
 
-def make(spec: EnvSpec, *, num_envs: int, seed: int, num_threads: int | None = None) -> VectorEnv:
+def make(
+    spec: EnvSpec, *, num_envs: int, seed: int, num_threads: int | None = None, task: int | None = None
+) -> VectorEnv:
     """`num_envs` environments at the start of their first episodes, seeded from `seed`.
 
     `num_threads` is for the back ends in C++ (None: one for each core this process may use); it never
-    changes what happens. Raises UserError where the environment cannot be built: a missing extra, no ROM, a
-    space that no agent here can take.
+    changes what happens. `task` (from 0) plays that one of a schedule only, in the schedule's spaces. Raises UserError
+    where the environment cannot be built: a missing extra, no ROM, a space that no agent here can take.
     """
+    if spec.task_schedule:
+        build = partial(_games_of, spec, num_threads=num_threads)
+        return SequenceEnv(spec, build, num_envs=num_envs, seed=seed, only=task)
+    simulator = _simulator(spec, num_envs=num_envs, num_threads=num_threads)
+    return EpisodicEnv(simulator, seed=seed, max_episode_steps=spec.max_episode_steps)
+
+
+def _simulator(spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> Simulator:
     module, _, name = _SIMULATORS[spec.backend].partition(":")
     build = getattr(importlib.import_module(module), name)
-    simulator = build(spec, num_envs=num_envs, num_threads=num_threads)
-    return EpisodicEnv(simulator, seed=seed, max_episode_steps=spec.max_episode_steps)
+    return build(spec, num_envs=num_envs, num_threads=num_threads)
+
+
+def _games_of(spec: EnvSpec, task: GameTask, num_envs: int, *, num_threads: int | None) -> Simulator:
+    """The games of one task of a schedule, with nothing changed but the switches of the console."""
+    if task.asks_of_console:
+        from stablegrad.envs.atari_switches import SwitchedAtari
+
+        return SwitchedAtari(spec, task, num_envs=num_envs)
+    return _simulator(dataclasses.replace(spec, env_id=task.env_id), num_envs=num_envs, num_threads=num_threads)

@@ -20,6 +20,7 @@ again, and EnvPool plays no-ops too.
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 from ale_py import roms
@@ -47,7 +48,7 @@ class AtariSimulator:
 
     def __init__(self, spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> None:
         rom = rom_id(spec.env_id)
-        _check_rom(rom)
+        usable_rom(rom)
         self.num_envs = num_envs
         self._envs = AtariVectorEnv(
             rom,
@@ -84,9 +85,12 @@ class AtariSimulator:
         del self._envs  # its threads end with it
 
 
-def _check_rom(rom: str) -> None:
+def usable_rom(rom: str) -> Path:
+    """Where ale-py has the ROM. Raises UserError, which says what to do, where it has none."""
     try:
-        roms.get_rom_path(rom)
+        path = roms.get_rom_path(rom)
+        assert path is not None, "the game is in our table"
+        return path
     except OSError as error:
         raise UserError(
             f"ale-py has no usable ROM '{rom}' ({error}): unset ALE_ROMS_DIR, or install ale-py again, which"

@@ -13,11 +13,15 @@ from gymnasium import spaces
 
 
 class EpisodeEnd(NamedTuple):
-    """One whole finished game: `score` is the sum of raw rewards, `length` counts agent steps."""
+    """One finished game: `score` is the sum of raw rewards, `length` counts agent steps.
+
+    `whole` is False where a change of the task cut the game short: its score is not a game's.
+    """
 
     env: int
     score: float
     length: int
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,11 @@ class EpisodicEnv:
             episodes=episodes,
         )
 
+    def in_flight(self) -> tuple[EpisodeEnd, ...]:
+        """How far the games in flight are, as ends that cut them: none of them is whole."""
+        progress = zip(self._score.tolist(), self._length.tolist(), strict=True)
+        return tuple(EpisodeEnd(env, score, length, whole=False) for env, (score, length) in enumerate(progress))
+
     def state_dict(self) -> dict[str, Any]:
         """The seeds and actions of the sessions in flight; without `exact_resume` no actions.
 

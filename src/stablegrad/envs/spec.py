@@ -14,13 +14,16 @@ lost life.
 
 import dataclasses
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import gymnasium
 
 from stablegrad.envs.ids import Backend, EnvId, backend_of, parse
+from stablegrad.envs.schedule import GameTask, equal_change_points, first_game, parse_schedule
 from stablegrad.errors import UserError
 from stablegrad.settings import annotations, coerce, setting
 
@@ -87,6 +90,10 @@ _GYM: dict[str, Any] = {
 }
 
 
+_EVERYWHERE = ("env_id", "task_schedule", "change_points")
+"""Fields that apply to every back end."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvSpec:
     """The environments, field by field. `EnvSpec.resolve` makes one from what a user gave.
@@ -135,6 +142,15 @@ class EnvSpec:
         "chance of a uniform action in evaluation (published: .005, cleanrl: .01, others: .001; elsewhere 0)",
     )
 
+    task_schedule: tuple[str, ...] = setting(
+        (),
+        "games that change while the agent learns: tasks GAME[+CHANGE…], separated by commas; changes are flip_reward,"
+        " permute_actions:N, permute_obs:N and, for Atari, mode:M and difficulty:D. --env_id is the first game",
+    )
+    change_points: tuple[int, ...] | None = setting(
+        None, "steps at which the tasks after the first begin (none: all tasks are equally long)"
+    )
+
     def __post_init__(self) -> None:
         problems = _range_problems(dataclasses.asdict(self))
         if problems:
@@ -157,14 +173,48 @@ class EnvSpec:
             except ValueError as error:
                 problems.append(f"--{name} {values[name]!r}: {error}")
         problems += _range_problems(given)
+        tasks = _tasks(given, problems)
         env_id = _parsed(given, problems)
         if env_id is not None:
             preset = _preset(env_id, given.get("protocol"))
+            if len({task.env_id for task in tasks}) > 1 and env_id.backend == "atari":
+                preset = {**preset, "full_action_space": True}
             problems += _inapplicable(cls, env_id, preset, given)
             problems += _envpool_problems(env_id, {**preset, **given})
+            problems += _schedule_problems(env_id, tasks, preset, given)
         if problems or env_id is None:
             raise UserError(problems)
-        return cls(**{**preset, **given, "env_id": env_id.text})
+        named = {"env_id": env_id.text, "task_schedule": tuple(task.text for task in tasks)}
+        return cls(**{**preset, **given, **named})
+
+    def scheduled_over(self, total_steps: int) -> Self:
+        """With change points for a run of so many steps: those given, or equal parts. Nothing without a schedule.
+
+        Raises UserError where the given ones do not fit the tasks and the run.
+        """
+        if not self.task_schedule:
+            return self
+        if self.change_points is None:
+            equal = equal_change_points(len(self.task_schedule), total_steps)
+            return dataclasses.replace(self, change_points=equal)
+        points, changes = self.change_points, len(self.task_schedule) - 1
+        problems = []
+        if len(points) != changes:
+            problems.append(f"--change_points has {len(points)} steps, the schedule's tasks begin at {changes}")
+        if any(later <= earlier for earlier, later in pairwise((0, *points, total_steps))):
+            problems.append(f"--change_points {points} are not rising steps inside a run of {total_steps}")
+        if problems:
+            raise UserError(problems)
+        return self
+
+    @cached_property
+    def tasks(self) -> tuple[GameTask, ...]:
+        """The tasks of the schedule; none without one."""
+        return parse_schedule(self.task_schedule) if self.task_schedule else ()
+
+    def task_at(self, step: int) -> int:
+        """The task (from 0) that the agent step number `step` (from 0) belongs to."""
+        return sum(point <= step for point in self.change_points or ())
 
     @property
     def backend(self) -> Backend:
@@ -176,7 +226,39 @@ class EnvSpec:
         return dataclasses.replace(self, max_episode_steps=self.eval_max_episode_steps)
 
 
+def _tasks(given: Mapping[str, Any], problems: list[str]) -> tuple[GameTask, ...]:
+    try:
+        return parse_schedule(given["task_schedule"]) if given.get("task_schedule") else ()
+    except UserError as error:
+        problems.extend(error.problems)
+        return ()
+
+
+def _schedule_problems(
+    env_id: EnvId, tasks: Sequence[GameTask], preset: Mapping[str, Any], given: Mapping[str, Any]
+) -> list[str]:
+    """What does not fit together in a schedule and the fields beside it."""
+    fields = {**preset, **given}
+    if not tasks:
+        alone = fields.get("change_points") and not fields.get("task_schedule")
+        return ["--change_points needs a --task_schedule"] if alone else []
+    problems = []
+    games = list(dict.fromkeys(task.env_id for task in tasks))
+    if env_id.text != games[0]:
+        problems.append(f"--env_id {env_id.text} is not the first game of --task_schedule, {games[0]}: leave it out")
+    if env_id.backend == "atari" and fields["env_backend"] == "envpool":
+        problems.append("--env_backend envpool knows no --task_schedule: leave it out")
+    if env_id.backend == "atari" and len(games) > 1 and not fields["full_action_space"]:
+        problems.append("--full_action_space false: the games of the schedule would have different actions")
+    limits = {_preset(parse(game), None)["max_episode_steps"] for game in games}
+    if len(limits) > 1 and "max_episode_steps" not in given:
+        problems.append("the games of the schedule have different time limits: give one with --max_episode_steps")
+    return problems
+
+
 def _parsed(given: Mapping[str, Any], problems: list[str]) -> EnvId | None:
+    if given.get("task_schedule") and "env_id" not in given:
+        given = {"env_id": first_game(given["task_schedule"])}
     try:
         return parse(given.get("env_id", EnvSpec.env_id))
     except UserError as error:
@@ -202,7 +284,7 @@ def _inapplicable(cls: type[EnvSpec], env_id: EnvId, preset: Mapping[str, Any], 
     return [
         f"--{name} does not apply to {env_id.text}: leave it out"
         for name, value in given.items()
-        if name not in preset and name != "env_id" and value != neutral[name]
+        if name not in (*preset, *_EVERYWHERE) and value != neutral[name]
     ]
 
 

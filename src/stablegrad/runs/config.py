@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from stablegrad import settings
 from stablegrad.agents import AGENTS
 from stablegrad.envs.ids import backend_of
+from stablegrad.envs.schedule import first_game
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError, nearest
 from stablegrad.nn.spec import NetworkSpec
@@ -63,6 +64,9 @@ class Budget:
     num_envs: int = setting(1, "environments stepped together")
     eval_every: int | None = setting(None, "steps between evaluations on a separate pool (none: never)")
     eval_episodes: int = setting(30, "whole episodes an evaluation plays")
+    fresh_networks: bool = setting(
+        False, "with --task_schedule: new networks and optimizers at every change, the reference for lost plasticity"
+    )
     scores_run_on: bool = setting(False, "published fault: a time-out does not close the score of a game")
 
     def __post_init__(self) -> None:
@@ -143,6 +147,8 @@ class RunConfig:
                 built["env"] = EnvSpec.resolve(given)
             except UserError as error:
                 problems.extend(error.problems)
+        if not problems and "env" in built:
+            built["env"] = _scheduled(built["env"], built["budget"], problems)
         if not problems:
             problems.extend(kind.check(**built))
         if problems:
@@ -226,9 +232,32 @@ def _applicable(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     unfit = set()
     if values.get("optimizer", defaults.get("optimizer")) != defaults.get("optimizer"):
         unfit.add("optimizer_eps")
-    if backend_of(str(values.get("env_id", defaults.get("env_id")))) != "atari":
+    first = _first_game(values)
+    if first is not None:
+        unfit.add("env_id")
+    if backend_of(str(values.get("env_id", first or defaults.get("env_id")))) != "atari":
         unfit.add("protocol")
     return {name: value for name, value in defaults.items() if name not in unfit}
+
+
+def _first_game(values: Mapping[str, Any]) -> str | None:
+    """The game that a `task_schedule` among `values` begins with."""
+    try:
+        schedule = settings.coerce(values.get("task_schedule") or (), tuple[str, ...])
+    except ValueError:
+        return None  # EnvSpec.resolve says what is wrong with it
+    return first_game(schedule) if schedule else None
+
+
+def _scheduled(env: EnvSpec, budget: Budget, problems: list[str]) -> EnvSpec:
+    """The environments with the change points of a run of this length."""
+    if budget.fresh_networks and not env.task_schedule:
+        problems.append("--fresh_networks needs a --task_schedule: there is no change at which to begin afresh")
+    try:
+        return env.scheduled_over(budget.total_timesteps)
+    except UserError as error:
+        problems.extend(error.problems)
+        return env
 
 
 def _scaled(spec: OptimizerSpec) -> OptimizerSpec:

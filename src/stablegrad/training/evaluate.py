@@ -41,9 +41,18 @@ class Evaluation:
 
 
 def evaluate(
-    agent: Agent, spec: EnvSpec, *, episodes: int, seed: int, epsilon: float | None = None, pool: int = 8
+    agent: Agent,
+    spec: EnvSpec,
+    *,
+    episodes: int,
+    seed: int,
+    epsilon: float | None = None,
+    task: int | None = None,
+    pool: int = 8,
 ) -> Evaluation:
     """Play `episodes` whole games and return their raw scores; `epsilon` is the protocol's unless given.
+
+    `task` (from 0) is the one to play of a schedule, and None where there is no schedule.
 
     The games' seeds are derived from `seed` apart from those of training, so no evaluation game is a training game.
 
@@ -52,7 +61,7 @@ def evaluate(
     """
     epsilon = spec.eval_epsilon if epsilon is None else epsilon
     pool = min(pool, episodes)
-    envs = make(spec.for_evaluation(), num_envs=pool, seed=_pool_seed(seed))
+    envs = make(spec.for_evaluation(), num_envs=pool, seed=_pool_seed(seed), task=task)
     quota = [len(range(slot, episodes, pool)) for slot in range(pool)]
     played: list[list[tuple[float, int]]] = [[] for _ in range(pool)]
     device = next(iter(next(iter(agent.groups.values())).parameters())).device

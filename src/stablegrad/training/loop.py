@@ -1,16 +1,18 @@
 """The loop of reinforcement learning: act, step, observe, learn, record. Resumable at every instant."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from stablegrad.agents import AGENTS
 from stablegrad.agents.base import Agent, AgentSetup
 from stablegrad.envs import make
-from stablegrad.envs.base import EpisodeEnd, VectorEnv
+from stablegrad.envs.base import EpisodeEnd, VectorEnv, episode_seed
 from stablegrad.plasticity.base import Intervention
 from stablegrad.runs.config import RunConfig
 from stablegrad.tables.scores import normaliser
@@ -68,7 +70,7 @@ class Training(Session):
 
     @property
     def normalise(self) -> Callable[[float], float] | None:
-        return normaliser(self.env_spec.env_id)
+        return None if self.env_spec.task_schedule else normaliser(self.env_spec.env_id)
 
     def close(self) -> None:
         self.envs.close()
@@ -76,6 +78,8 @@ class Training(Session):
 
     def _advance(self) -> None:
         """One step of every environment, and the updates that follow from it."""
+        if self._change_is_due():
+            self._start_afresh()
         start = time.perf_counter()
         actions = self.agent.act(self.envs.obs)
         acted = time.perf_counter()
@@ -83,7 +87,7 @@ class Training(Session):
         stepped = time.perf_counter()
         self.agent.observe(step)
         self.step += self.envs.num_envs
-        self.recorder.episodes(self.step, self._closed(step.episodes, step.truncated))
+        self.recorder.episodes(self.step, self._closed(step.episodes, step.truncated), task=self.task)
         for intervention in self.learner.interventions:
             intervention.on_step(self.learner.moment(self.step))
         observed = time.perf_counter()
@@ -96,12 +100,48 @@ class Training(Session):
             self._row()
         self.recorder.progress(self.step, self.total_steps)
 
+    @property
+    def task(self) -> int | None:
+        """The task (from 1) of the latest step; None without a schedule."""
+        if not self.env_spec.task_schedule:
+            return None
+        return self.env_spec.task_at(max(0, self.step - self.envs.num_envs)) + 1
+
+    def _metrics(self) -> dict[str, float]:
+        of_task = {} if self.task is None else {"train/task": self.task}
+        return {**super()._metrics(), **of_task}
+
+    def _change_is_due(self) -> bool:
+        """Whether the next step is the first of a task that asks for fresh networks."""
+        if not self.budget.fresh_networks or self.step == 0:
+            return False
+        return self.env_spec.task_at(self.step) + 1 != self.task
+
+    def _start_afresh(self) -> None:
+        """New networks and optimizers in the places of the old ones; what else the agent has, it keeps."""
+        task = self.env_spec.task_at(self.step)
+        # Only its networks are wanted: told of no more than one step, it asks for no second replay's memory.
+        setup = dataclasses.replace(
+            agent_setup(self.config, self.envs),
+            seed=episode_seed(self.config.run.seed, task, 0),
+            total_steps=self.envs.num_envs,
+        )
+        fresh = AGENTS[self.config.algo](self.config.agent, setup)
+        for name, value in vars(fresh).items():
+            if isinstance(value, nn.Module):
+                getattr(self.agent, name).load_state_dict(value.state_dict())
+        self.learner.restart_optimizers()
+
     def _closed(self, ends: tuple[EpisodeEnd, ...], truncated: Any) -> list[EpisodeEnd]:
         """The games whose score is known; with `scores_run_on` a time-out leaves a game open, as published."""
+        whole = [end for end in ends if end.whole]
         if not self.budget.scores_run_on:
-            return list(ends)
+            return whole
         closed = []
         for end in ends:
+            if not end.whole:
+                self._running_scores[end.env] = 0.0
+        for end in whole:
             score = self._running_scores[end.env] + end.score
             self._running_scores[end.env] = score if truncated[end.env] else 0.0
             if not truncated[end.env]:
@@ -110,8 +150,10 @@ class Training(Session):
 
     def _evaluate(self) -> None:
         seed = int(np.random.SeedSequence((self.config.run.seed, self.step)).generate_state(1, np.uint32)[0])
-        result = evaluate(self.agent, self.env_spec, episodes=self.budget.eval_episodes, seed=seed)
-        self.recorder.evaluation(self.step, result.record(), result.summary())
+        task = None if self.task is None else self.task - 1
+        result = evaluate(self.agent, self.env_spec, episodes=self.budget.eval_episodes, seed=seed, task=task)
+        of_task = {} if self.task is None else {"task": self.task}
+        self.recorder.evaluation(self.step, {**result.record(), **of_task}, result.summary())
 
     def state_dict(self) -> dict[str, Any]:
         return {
