@@ -4,7 +4,15 @@ import pytest
 from synthetic_runs import write_sweep
 
 from stablegrad.errors import UserError
-from stablegrad.reports.arms import choose_baseline, duplicates, families, game_of, pooled_over_sizes, study
+from stablegrad.reports.arms import (
+    choose_baseline,
+    choose_baselines,
+    duplicates,
+    families,
+    game_of,
+    pooled_over_sizes,
+    study,
+)
 from stablegrad.reports.load import load_run, load_runs
 from stablegrad.reports.names import labels, percent, show
 
@@ -141,6 +149,20 @@ class TestSizes:
         )
         assert set(pooled.games.values()) == {"MinAtar/Breakout"}
         assert len(pooled.arms[0].on(pooled.tasks[0])) == 2
+
+    @pytest.mark.parametrize(
+        ("wanted", "single", "over_sizes"),
+        [
+            (None, "plain, RAdam, depth small, width small", "plain, RAdam"),
+            ("plain, Kron", "plain, Kron, depth small, width small", "plain, Kron"),
+            ("plain, Kron, depth large, width small", "plain, Kron, depth large, width small", "plain, Kron"),
+        ],
+    )
+    def test_baselines_of_both_kinds_go_together(self, tmp_path, wanted, single, over_sizes):
+        write_sweep(tmp_path, seeds=1, depths=("small", "large"), widths=("small", "medium"), rows=2)
+        compared = study(load_runs([tmp_path]))
+        chosen = choose_baselines(compared, pooled_over_sizes(compared), wanted)
+        assert [arm.label for arm in chosen] == [single, over_sizes]
 
     def test_one_family_or_one_size_is_not_pooled(self, sweep, make_run):
         assert pooled_over_sizes(study(load_runs([sweep]))) is None

@@ -128,15 +128,34 @@ def choose_baseline(arms: Sequence[Arm], wanted: str | None = None) -> Arm:
     """
     if wanted is None:
         return next(filter(_is_plain, arms), arms[0])
-    exact = [arm for arm in arms if arm.label.lower() == wanted.lower()]
-    matching = exact or [arm for arm in arms if wanted.lower() in arm.label.lower()]
-    if len(matching) == 1:
-        return matching[0]
+    fitting = _fitting(arms, wanted)
+    if len(fitting) == 1:
+        return fitting[0]
     known_labels = [arm.label for arm in arms]
     known = "; ".join(known_labels[:12]) + ("; …" if len(known_labels) > 12 else "")
-    if matching:
-        raise UserError(f"baseline '{wanted}' fits {len(matching)} arms; the arms are: {known}")
+    if fitting:
+        raise UserError(f"baseline '{wanted}' fits {len(fitting)} arms; the arms are: {known}")
     raise UserError(f"no arm is called '{wanted}'{nearest(wanted, known_labels)}; the arms are: {known}")
+
+
+def choose_baselines(compared: Study, pooled: Study, wanted: str | None = None) -> tuple[Arm, Arm]:
+    """The baseline among single sizes and the one among arms pooled over sizes.
+
+    A label of the pooled arms names its smallest network among the single ones.
+    """
+    over_sizes = _fitting(pooled.arms, wanted) if wanted is not None else []
+    if len(over_sizes) == 1:
+        members = {id(run) for run in over_sizes[0].runs}
+        return next(arm for arm in compared.arms if id(arm.runs[0]) in members), over_sizes[0]
+    single = choose_baseline(compared.arms, wanted)
+    family = [arm for arm in pooled.arms if any(run is single.runs[0] for run in arm.runs)]
+    return single, family[0] if family else choose_baseline(pooled.arms)
+
+
+def _fitting(arms: Sequence[Arm], wanted: str) -> list[Arm]:
+    """The arm of this label, or those of which it is a part."""
+    exact = [arm for arm in arms if arm.label.lower() == wanted.lower()]
+    return exact or [arm for arm in arms if wanted.lower() in arm.label.lower()]
 
 
 def duplicates(arm: Arm, among: Collection[RunRecord]) -> int:

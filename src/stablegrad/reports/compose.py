@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stablegrad.reports import plot_metrics, plot_scaling, plot_scores, sections
-from stablegrad.reports.arms import Study, choose_baseline, families, pooled_over_sizes, study
+from stablegrad.reports.arms import Study, choose_baseline, choose_baselines, families, pooled_over_sizes, study
 from stablegrad.reports.curves import step_grid
 from stablegrad.reports.document import Block, Document, Points, Section
 from stablegrad.reports.final import curve_metric, score_metric
@@ -34,10 +34,12 @@ def compose(
     """The report's content; arguments as in `report.write_report`."""
     rng = np.random.default_rng(SEED)
     compared = study(runs)
-    base = choose_baseline(compared.arms, baseline)
-    judgement = judge(compared, base, rng=rng)
     pooled = pooled_over_sizes(compared)
-    over_sizes = None if pooled is None else judge(pooled, choose_baseline(pooled.arms), rng=rng)
+    if pooled is None:
+        judgement, over_sizes = judge(compared, choose_baseline(compared.arms, baseline), rng=rng), None
+    else:
+        single, whole = choose_baselines(compared, pooled, baseline)
+        judgement, over_sizes = judge(compared, single, rng=rng), judge(pooled, whole, rng=rng)
     parts = [_summary(compared, judgement, over_sizes)]
     if findings:
         parts.append(findings_section(findings))

@@ -19,6 +19,7 @@ from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, Steps
 
 LAYER_COLUMNS = 60
 MOST_MAPS = 48
+MOST_MAPS_OF_A_FAMILY = 12
 MOST_PANELS = 18
 _ELSEWHERE = frozenset({TRAIN_RETURN, EPISODES, "train/hns"})
 _ORDER = (
@@ -40,13 +41,14 @@ _LOG_SPAN = 30.0
 
 
 def layer_maps(study: Study, styles: Styles, *, grid: Steps) -> list[Figure]:
-    """One figure a family of per-layer metrics (`gradients/raw/<layer>`), one panel an arm (the highlighted
-    ones)."""
+    """One figure a family of per-layer metrics (`gradients/raw/<layer>`), one panel an arm; of many arms, the
+    highlighted ones."""
     families = layer_families(study)
     if len(study.arms) > 1:
         # The same picture as `raw`, scaled.
         families.pop("gradients/clipped", None)
-    arms = [arm for arm in study.arms if styles[arm.label].place is not None]
+    many = len(study.arms) > MOST_MAPS_OF_A_FAMILY
+    arms = [arm for arm in study.arms if not many or styles[arm.label].place is not None]
     coarse = grid[:: max(1, len(grid) // LAYER_COLUMNS)]
     order = sorted(families, key=lambda f: (_FIRST_MAPS.index(f) if f in _FIRST_MAPS else len(_FIRST_MAPS), f))
     figures: list[Figure] = []
@@ -145,10 +147,12 @@ def _spread(curves: Floats) -> Interval:
 
 
 def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Steps) -> Figure:
-    window = _window(grid)
-    maps = {arm.label: _rows(names, arm, grid, window) for arm in arms}
-    values = np.concatenate([np.ravel(values) for _, values in maps.values()])
     unit, definition, part = described(names[0])
+    geometric = not _bounded(unit) and all(
+        (run.series[name].values > 0).all() for arm in arms for run in arm.runs for name in names if name in run.series
+    )
+    maps = {arm.label: _rows(names, arm, grid, geometric=geometric) for arm in arms}
+    values = np.concatenate([np.ravel(values) for _, values in maps.values()])
     norm, log = _norm(values[np.isfinite(values)], unit)
     panels = [
         Panel(
@@ -164,10 +168,10 @@ def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Ste
         for label, (layers, values) in maps.items()
         if layers
     ]
-    title = f"{family.replace('/', ', ').capitalize()} by {part}"
+    title = f"{family.replace('/', ', ').replace('_', ' ').capitalize()} by {part}"
     order = "Layers from the input (top) to the output: the" if part == "layer" else "The"
     caption = (
-        f"{definition} {order} {'geometric mean' if log else 'mean'} over an arm's runs"
+        f"{definition} {order} {'geometric mean' if geometric else 'mean'} over an arm's runs"
         f"{f', in {unit}' if unit else ''}; one {'logarithmic ' if log else ''}colour scale for all panels."
     ).strip()
     most = max((len(layers) for layers, _ in maps.values()), default=3)
@@ -178,31 +182,35 @@ def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Ste
     return Figure(name, title, caption, ("layer", "step", "value"), panels, size=size, margins=margins)
 
 
-def _rows(names: Collection[str], arm: Arm, grid: Steps, window: int) -> tuple[list[str], Floats]:
-    """The arm's layers and `[layers, G]`: the mean over runs, of logarithms where all are positive."""
+def _rows(names: Collection[str], arm: Arm, grid: Steps, *, geometric: bool) -> tuple[list[str], Floats]:
+    """The arm's layers and `[layers, G]`: the mean over runs; NaN where none has a value."""
     layers, rows = [], []
+    window = _window(grid)
     # In the arm's own order: a deeper network has layers between those of a shallower one.
     for name in dict.fromkeys(name for run in arm.runs for name in run.series if name in names):
         curves = [windowed_mean(run.series[name], grid, window) for run in arm.runs if name in run.series]
         layers.append(name.split("/", 2)[2])
-        rows.append(_mean(np.stack(curves)))
+        rows.append(_mean(np.stack(curves), geometric=geometric))
     return layers, np.stack(rows) if rows else np.empty((0, len(grid)))
 
 
-def _mean(curves: Floats) -> Floats:
-    """Over runs, geometric where all values are positive; NaN where none has a value."""
+def _mean(curves: Floats, *, geometric: bool) -> Floats:
     finite = np.isfinite(curves)
     count = finite.sum(axis=0)
-    positive = bool((curves[finite] > 0).all())
-    values = np.where(finite, np.log(np.where(finite, curves, 1.0)) if positive else curves, 0.0)
+    values = np.where(finite, np.log(np.where(finite, curves, 1.0)) if geometric else curves, 0.0)
     with np.errstate(invalid="ignore"):
         means = values.sum(axis=0) / np.where(count, count, np.nan)
-    return np.exp(means) if positive else means
+    return np.exp(means) if geometric else means
+
+
+def _bounded(unit: str) -> bool:
+    """Whether values are read against fixed ends (0 and 1, or -1 and 1) and not by their ratios."""
+    return unit.startswith(("share", "probability", "cosine"))
 
 
 def _spans_decades(positive: Floats, unit: str) -> bool:
-    """Whether values ask for a logarithmic scale; a share is read against 0 and 1, so it never does."""
-    return not unit.startswith(("share", "probability")) and bool(positive.max() > _LOG_SPAN * positive.min())
+    """Whether values ask for a logarithmic scale."""
+    return not _bounded(unit) and bool(positive.max() > _LOG_SPAN * positive.min())
 
 
 def _norm(values: Floats, unit: str) -> tuple[Normalize, bool]:
