@@ -38,8 +38,10 @@ def test_every_game_and_row_says_which_task_it_belongs_to_and_what_was_cut_is_no
     rows = {(row["step"], row["train/task"]) for row in folder.rows()}
     assert rows == {
         (64, 1),
+        (100, 1),
         (128, 2),
         (192, 2),
+        (220, 2),
         (256, 3),
         (320, 3),
     }

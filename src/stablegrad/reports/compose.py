@@ -17,6 +17,7 @@ from stablegrad.reports.lines import choose_styles
 from stablegrad.reports.load import RunRecord
 from stablegrad.reports.names import show
 from stablegrad.reports.plot_curves import LearningCurves
+from stablegrad.reports.plot_tasks import task_section
 from stablegrad.reports.sentences import doubts, plural, supported
 
 SEED = 0
@@ -98,6 +99,7 @@ def _figures(
         sizes.append(learning.by_size(judgement))
     parts = [
         Section("Learning curves", curves),
+        task_section(compared, styles, rng=rng),
         Section("Aggregate scores", comparison),
         Section("Network size", sizes),
         Section("Game by game", games),

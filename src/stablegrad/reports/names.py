@@ -10,7 +10,7 @@ from stablegrad.nn.spec import DEPTHS, WIDTHS
 
 HEADLINE = (
     "algo", "mlp_type", "optimizer", "use_ln", "mlp_depth", "mlp_width", "cnn_type", "cnn_size",
-    "activation_fn", "learning_rate", "interventions", "total_timesteps",
+    "activation_fn", "learning_rate", "interventions", "total_timesteps", "fresh_networks",
 )  # fmt: skip
 """The settings that name an arm before all others, in the order in which they are read out."""
 
@@ -29,6 +29,8 @@ _WORDS: dict[tuple[str, Any], str] = {
     ("cnn_type", "impala"): "IMPALA CNN",
     ("use_ln", True): "norm",
     ("use_ln", False): "no norm",
+    ("fresh_networks", True): "fresh networks",
+    ("fresh_networks", False): "one network",
 }
 _NAMES = {
     "mlp_depth": "depth",
@@ -37,7 +39,7 @@ _NAMES = {
     "learning_rate": "lr",
     "total_timesteps": "steps",
 }
-_BARE = frozenset({"algo", "mlp_type", "optimizer", "use_ln", "cnn_type", "activation_fn"})
+_BARE = frozenset({"algo", "mlp_type", "optimizer", "use_ln", "cnn_type", "activation_fn", "fresh_networks"})
 _SIZES = {"mlp_depth": DEPTHS, "mlp_width": WIDTHS}
 _ABSENT = "–"
 

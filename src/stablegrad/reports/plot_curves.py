@@ -15,7 +15,8 @@ from stablegrad.reports.judge import Judgement
 from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
 from stablegrad.reports.load import TRAIN_RETURN, Floats, RunRecord, Steps
 from stablegrad.reports.names import percent, phrase, size
-from stablegrad.reports.theme import SERIES
+from stablegrad.reports.tasks import change_steps
+from stablegrad.reports.theme import FAINT, SERIES
 
 MOST_SINGLE_RUNS = 12
 """Up to so many runs in a study, each is also drawn as a thin line."""
@@ -48,9 +49,11 @@ class LearningCurves:
         panels += [self._one_game(task, curves) for task in self.study.tasks]
         what = "Training return (raw score of whole games)" if self.metric == TRAIN_RETURN else self.metric
         caption = (
-            f"{what}. Each point is the mean over the {self._window:,} steps before it ({percent(CURVE_WINDOW)} of the"
+            f"{what}. Each point is the mean over the {self._window:,} steps before it ({percent(self._share)} of the"
             f" budget), every game counting once. {self._about_seeds()}"
         )
+        if self._changes:
+            caption += " Dotted lines: the task changes."
         return Figure("learning_curves", "Score over steps", caption, _COLUMNS, panels, legend_of(self.styles))
 
     def by_size(self, judgement: Judgement) -> Figure:
@@ -84,8 +87,18 @@ class LearningCurves:
         }
 
     @property
+    def _changes(self) -> tuple[int, ...]:
+        """The steps at which the task changes, in any of the runs."""
+        return tuple(sorted({step for run in self.study.runs for step in change_steps(run)}))
+
+    @property
+    def _share(self) -> float:
+        """Share of the budget over which a point averages: where tasks change, no more than a tenth of a task."""
+        return min(CURVE_WINDOW, 0.1 / (len(self._changes) + 1))
+
+    @property
     def _window(self) -> int:
-        return max(1, round(CURVE_WINDOW * float(self.grid[-1])))
+        return max(1, round(self._share * float(self.grid[-1])))
 
     def _shown(self, arm: Arm, task: str) -> list[RunRecord]:
         """The runs that count and have logged a score; one under way would end its arm's line where it stands."""
@@ -103,6 +116,8 @@ class LearningCurves:
                 axes.plot(at, values, color=self.styles[label].colour, linewidth=0.6, alpha=0.45, zorder=2)
             for label, interval in bands.items():
                 draw_band(axes, self.grid, interval, self.styles[label])
+            for step in self._changes:
+                axes.axvline(step, color=FAINT, linewidth=0.7, linestyle=":", zorder=1)
             steps_axis(axes, self.grid)
 
         return Panel(task, draw, [row for label, b in bands.items() for row in band_rows(label, self.grid, b)])

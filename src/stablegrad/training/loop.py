@@ -78,7 +78,7 @@ class Training(Session):
 
     def _advance(self) -> None:
         """One step of every environment, and the updates that follow from it."""
-        if self._change_is_due():
+        if self.budget.fresh_networks and self._task_ends():
             self._start_afresh()
         start = time.perf_counter()
         actions = self.agent.act(self.envs.obs)
@@ -96,7 +96,8 @@ class Training(Session):
         self._learn()
         if self.budget.eval_every is not None and self._is_due("evaluation", self.budget.eval_every):
             self._evaluate()
-        if self.agent.boundary and self._is_due("row", self.config.run.log_every):
+        due = self.agent.boundary and self._is_due("row", self.config.run.log_every)
+        if due or self._task_ends():
             self._row()
         self.recorder.progress(self.step, self.total_steps)
 
@@ -111,11 +112,9 @@ class Training(Session):
         of_task = {} if self.task is None else {"train/task": self.task}
         return {**super()._metrics(), **of_task}
 
-    def _change_is_due(self) -> bool:
-        """Whether the next step is the first of a task that asks for fresh networks."""
-        if not self.budget.fresh_networks or self.step == 0:
-            return False
-        return self.env_spec.task_at(self.step) + 1 != self.task
+    def _task_ends(self) -> bool:
+        """Whether the latest step was the last of its task, and others follow: no row is about two tasks."""
+        return self.task is not None and self.step > 0 and self.env_spec.task_at(self.step) + 1 != self.task
 
     def _start_afresh(self) -> None:
         """New networks and optimizers in the places of the old ones; what else the agent has, it keeps."""
