@@ -124,14 +124,14 @@ TUNING = (
 )
 
 _REPLAY = {
-    "total_timesteps": 16_000,
+    "total_timesteps": 12_000,
     "log_every": 400,
-    "diagnostics_every": 1600,
+    "diagnostics_every": 1500,
     "num_envs": 8,
     "batch_size": 64,
     "train_frequency": 8,
     "learning_starts": 1000,
-    "buffer_size": 16_000,
+    "buffer_size": 12_000,
     "target_network_frequency": 200,
     "learning_rate": 1e-3,
 }

@@ -35,7 +35,6 @@ from stablegrad.runs.folder import RunFolder
 from stablegrad.training.loop import Training
 from stablegrad.training.stop import StopRequest
 
-OUT = Path("runs/mechanism")
 RESULTS = Path("benchmarks/results/mechanism.json")
 PAGE = Path("docs/mechanism.md")
 FIGURE = Path("docs/figures/mechanism.png")
@@ -158,28 +157,28 @@ def train(arm: Arm, moments: int) -> dict[str, Any]:
     return {"arm": asdict(arm), "score": sum(last) / len(last), "measured": probe.measured}
 
 
-def run(arms: Sequence[Arm], *, moments: int, slots: int, budget: float | None) -> None:
+def run(arms: Sequence[Arm], out: Path, *, moments: int, slots: int, budget: float | None) -> None:
     """Train the arms that have no file yet, shallow and cheap ones first."""
     over = deadline(budget)
-    OUT.mkdir(parents=True, exist_ok=True)
-    waiting = [arm for arm in arms if not (OUT / f"{arm.label}.json").exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    waiting = [arm for arm in arms if not (out / f"{arm.label}.json").exists()]
     started = time.monotonic()
     with ProcessPoolExecutor(slots) as pool:
         running = {pool.submit(train, arm, moments): arm for arm in waiting}
         for done in as_completed(running):
             if done.cancelled():
                 continue
-            write_json(OUT / f"{running[done].label}.json", done.result())
+            write_json(out / f"{running[done].label}.json", done.result())
             if over():
                 for other in running:
                     other.cancel()
-    missing = sum(not (OUT / f"{arm.label}.json").exists() for arm in arms)
+    missing = sum(not (out / f"{arm.label}.json").exists() for arm in arms)
     print(f"{len(arms) - missing} of {len(arms)} arms, {time.monotonic() - started:.0f} s")
 
 
-def report(arms: Sequence[Arm]) -> None:
+def report(arms: Sequence[Arm], out: Path) -> None:
     """The results as one small file, the figure, and the table of the page."""
-    results = [read_json(path) for arm in arms if (path := OUT / f"{arm.label}.json").exists()]
+    results = [read_json(path) for arm in arms if (path := out / f"{arm.label}.json").exists()]
     summary = [_summary(cell) for cell in _cells(results)]
     write_json(RESULTS, {"settings": dict(SETTINGS), "cells": summary})
     _draw(summary)
@@ -280,6 +279,7 @@ def _norm(tensor: Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("--out", type=Path, default=Path("runs/mechanism"), help="one file an arm")
     parser.add_argument("--steps", type=int, default=20_480)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--seeds", type=int, default=3)
@@ -295,10 +295,10 @@ def main() -> None:
         for optimizer in OPTIMIZERS
     ]
     if options.what == "report":
-        report(arms)
+        report(arms, options.out)
     else:
         budget = None if options.time_budget is None else parse_time(options.time_budget, "--time-budget")
-        run(arms, moments=options.moments, slots=options.slots, budget=budget)
+        run(arms, options.out, moments=options.moments, slots=options.slots, budget=budget)
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def table(arguments: argparse.Namespace) -> None:
     found = [line for path in arguments.files for line in lines(path)]
     record = []
     print(
-        "| task | algorithm | steps | seeds | ours | theirs | ours - theirs, 95 % | last 100 training games: difference |"
+        "| task | algorithm | steps | seeds | ours | theirs | difference, 95 % | and of the last 100 training games |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for task, algo in sorted({(line["task"], line["algo"]) for line in found}):

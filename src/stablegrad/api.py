@@ -26,10 +26,13 @@ from stablegrad.supervised.classifier import Classifier
 from stablegrad.supervised.seeds import StackedTraining, members_of, record_members, seed_configs
 from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
+from stablegrad.training import fitting
 from stablegrad.training.evaluate import Evaluation, evaluate
+from stablegrad.training.fitting import StillLearns, still_learns
 from stablegrad.training.loop import Training, build_agent
 from stablegrad.training.recorder import Observer
 from stablegrad.training.stop import StopRequest
+from stablegrad.training.video import Video
 
 log = logging.getLogger("stablegrad")
 
@@ -91,22 +94,31 @@ class Run:
             raise UserError(f"{self.path} was trained on images and has no agent: see Run.classifier")
         return self._agent(self.state(path))
 
-    def _agent(self, state: Mapping[str, Any]) -> Agent:
+    def _agent(self, state: Mapping[str, Any] | None) -> Agent:
+        """The agent in this state of a run; as it was before its first step without one."""
         assert self.config.env is not None, "what has an agent has an environment"
         envs = make(self.config.env, num_envs=1, seed=0)  # for its spaces
         try:
             agent = build_agent(self.config, envs)
         finally:
             envs.close()
-        agent.load_state_dict(state["agent"])
+        if state is not None:
+            agent.load_state_dict(state["agent"])
         return agent
 
     def evaluate(
-        self, *, episodes: int, seed: int, epsilon: float | None = None, task: int | None = None
+        self,
+        *,
+        episodes: int,
+        seed: int,
+        epsilon: float | None = None,
+        task: int | None = None,
+        video: str | Path | None = None,
     ) -> Evaluation:
         """Play whole games with the newest checkpoint on environments of their own.
 
-        `task` (from 1) is the one of a schedule, by default the one that the checkpoint stands at.
+        `task` (from 1) is the one of a schedule, by default the one that the checkpoint stands at. `video` names a
+        file (.mp4, .gif) for the first of the games.
         """
         state = self.state()
         agent = self._agent(state)
@@ -117,7 +129,33 @@ class Run:
         if task is None and tasks:
             task = self.config.env.task_at(max(0, state["step"] - 1)) + 1
         played = None if task is None else task - 1
-        return evaluate(agent, self.config.env, episodes=episodes, seed=seed, epsilon=epsilon, task=played)
+        with contextlib.ExitStack() as closing:
+            film = None if video is None else Video(Path(video), self.config.env)
+            if film is not None:
+                closing.callback(film.close)
+            result = evaluate(agent, self.config.env, episodes=episodes, seed=seed, epsilon=epsilon, task=played)
+            if film is not None:
+                film.write(result)
+        return result
+
+    def capacity(self, *, budget: int = fitting.BUDGET, inputs: int = fitting.INPUTS, seed: int = 0) -> StillLearns:
+        """How fast a copy of the newest checkpoint's network fits random targets, beside the one the run began with.
+
+        On `inputs` observations of games that the agent plays, or images of the current task; `budget` is in steps of
+        Adam on all of them (see `diagnostics.capacity`).
+        """
+        if budget < 1 or inputs < 2:
+            raise UserError("capacity needs a budget of at least 1 step and at least 2 inputs")
+        if self.config.env is None:
+            classifier = self.classifier()
+            obs, fresh = classifier.probe_batch(inputs)["obs"], classifier.fresh_network(0).to(classifier.device)
+            return still_learns(classifier.network, fresh, obs, budget=budget, seed=seed)
+        state = self.state()
+        agent, spec = self._agent(state), self.config.env
+        task = spec.task_at(max(0, state["step"] - 1)) if spec.task_schedule else None
+        obs = fitting.observations(agent, spec, count=inputs, seed=seed, task=task)
+        module, began = (next(iter(one.groups.values())) for one in (agent, self._agent(None)))
+        return still_learns(module, began, obs, budget=budget, seed=seed)
 
     def classifier(self, path: Path | None = None) -> Classifier:
         """The classifier of a supervised run as a checkpoint holds it; `evaluate()` judges it on its current task."""

@@ -237,3 +237,19 @@ def test_mistakes_are_named() -> None:
         diagnose(Critic(), (INPUTS, INPUTS[:3]))
     with pytest.raises(UserError, match="no parameter group 'trunk'"):
         diagnose(plain(1), INPUTS, loss_fn=loss, group="trunk")
+
+
+def test_halves_give_the_angle_and_the_noise_scale() -> None:
+    """By hand: f(x) = w x with w = 1 on the inputs 1 and 2, loss f^2: gradients 2 and 8, of the whole batch 5.
+
+    |G_small|^2 = (4 + 64) / 2 = 34 and |G_big|^2 = 25: signal = (2 * 25 - 34) / 1, noise = (34 - 25) / (1 - 1 / 2).
+    """
+    network = nn.Sequential(nn.Linear(1, 1, bias=False))
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+    first, second = torch.tensor([[1.0]]), torch.tensor([[2.0]])
+    halves = (lambda: network(first).square().mean(), lambda: network(second).square().mean())
+    metrics = diagnose(network, torch.cat([first, second]), halves=halves).metrics
+    assert metrics["gradients/cosine_halves/0"] == pytest.approx(1.0)
+    assert (metrics["gradients/signal"], metrics["gradients/noise"]) == pytest.approx((16.0, 18.0))
+    assert metrics["gradients/noise_scale"] == pytest.approx(18 / 16)

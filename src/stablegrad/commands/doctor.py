@@ -1,6 +1,7 @@
 """`stablegrad doctor RUN [OTHER]`: what is wrong with a run, what to try, and how it differs from another."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -12,7 +13,7 @@ from rich.text import Text
 from stablegrad.commands.parsing import Parser
 from stablegrad.doctor import Comparison, Examination, Finding, compare, examine, illness
 from stablegrad.doctor.pictures import number, sparkline
-from stablegrad.errors import DONE
+from stablegrad.errors import DONE, UserError
 
 COLOURS = {"critical": "red", "warning": "yellow", "info": "cyan"}
 _LAYERS_NAMED = 4
@@ -27,11 +28,23 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("other", nargs="?", help="another run to compare it with")
+    parser.add_argument(
+        "--capacity",
+        nargs="?",
+        type=int,
+        const=500,
+        metavar="STEPS",
+        help="also how many steps a copy of the newest checkpoint's network needs to fit random targets, beside the"
+        " network that the run began with; tried for up to STEPS [500]",
+    )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     arguments = parser.parse(argv)
+    if arguments.other is not None and arguments.capacity is not None:
+        raise UserError("--capacity is of one run: ask for each by itself")
     if arguments.other is None:
         examination = examine(arguments.run)
-        record, shown = examination.record, lambda: page(examination)
+        fits = {} if arguments.capacity is None else capacity_record(arguments.run, arguments.capacity)
+        record, shown = lambda: examination.record() | fits, lambda: Group(page(examination), *_capacity_lines(fits))
     else:
         comparison = compare(arguments.run, arguments.other)
         record, shown = comparison.record, lambda: Group(page(comparison.first), beside(comparison))
@@ -59,6 +72,27 @@ def page(examination: Examination) -> RenderableType:
         names = ", ".join(illness(name).title.lower() for name in examination.not_looked_at)
         parts.append(Text(f"Not looked for, as the run did not log what it takes (--diagnostics full): {names}."))
     return Group(*parts)
+
+
+def capacity_record(run: str, budget: int) -> dict[str, Any]:
+    """What `--capacity` adds to a record; this alone needs torch, and the run's checkpoint."""
+    from stablegrad import api
+
+    found = api.load_run(run).capacity(budget=budget)
+    return {"capacity": {name: fit._asdict() for name, fit in found._asdict().items()}}
+
+
+def _capacity_lines(record: Mapping[str, Any]) -> list[str]:
+    return [
+        f"Capacity, in steps until a copy fits random targets: {_fit(fits['now'])} for the newest checkpoint,"
+        f" {_fit(fits['fresh'])} for the network that the run began with."
+        for fits in record.values()
+    ]
+
+
+def _fit(fit: Mapping[str, Any]) -> str:
+    error = f" (not enough: {fit['error']:.0%} of their variance is left)"
+    return f"{fit['steps']}{'' if fit['reached'] else error}"
 
 
 def beside(comparison: Comparison) -> RenderableType:

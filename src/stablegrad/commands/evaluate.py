@@ -26,6 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, help="seed of the games [0]")
     parser.add_argument("--epsilon", type=float, help="chance of a uniform action [the protocol's]")
     parser.add_argument("--task", type=int, help="of a task schedule only this one, counted from 1 [each of them]")
+    parser.add_argument("--video", metavar="FILE", help="also draw the first of the games: a name in .mp4 or .gif")
     parser.add_argument("--json", action="store_true", help="print one JSON object with every score")
     arguments = parser.parse(argv)
     problems = []
@@ -61,7 +62,9 @@ def _tasks(env: EnvSpec, chosen: int | None) -> list[int | None]:
 def _judge_agent(run: api.Run, env: EnvSpec, task: int | None, arguments: argparse.Namespace) -> dict[str, Any]:
     """The scores of a run's newest checkpoint, and what they come to."""
     episodes = 30 if arguments.episodes is None else arguments.episodes
-    result = run.evaluate(episodes=episodes, seed=arguments.seed or 0, epsilon=arguments.epsilon, task=task)
+    result = run.evaluate(
+        episodes=episodes, seed=arguments.seed or 0, epsilon=arguments.epsilon, task=task, video=arguments.video
+    )
     named = {} if task is None else {"task": task, "game": env.task_schedule[task - 1]}
     summary = result.summary()
     normalise = None if env.task_schedule else normaliser(env.env_id)
@@ -85,7 +88,7 @@ def _lines(judged: Mapping[str, Any]) -> str:
 
 def _judge_classifier(run: api.Run, arguments: argparse.Namespace) -> int:
     """Accuracies of a supervised run's newest checkpoint, on all images of the task it stands at."""
-    games = [name for name in ("episodes", "seed", "epsilon", "task") if getattr(arguments, name) is not None]
+    games = [name for name in ("episodes", "seed", "epsilon", "task", "video") if getattr(arguments, name) is not None]
     if games:
         raise UserError([f"--{name} is for games: {run.path} was trained on images" for name in games])
     classifier = run.classifier()

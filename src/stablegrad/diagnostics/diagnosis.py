@@ -120,6 +120,7 @@ def diagnose(
     batch: Any,
     *,
     loss_fn: LossFn | None = None,
+    halves: tuple[LossFn, LossFn] | None = None,
     before: nn.Module | None = None,
     generator: torch.Generator | None = None,
     group: str | None = None,
@@ -129,9 +130,10 @@ def diagnose(
 
     Always: units, ranks and likeness of the features, weight norms, the tangent kernel. With `loss_fn` (of the
     module's outputs on `batch`, or of nothing): gradients, GraMa, and the curvature of the loss, of `group` alone if
-    one is named. With `before`, the network of a moment ago: churn. With a `capacity_budget` in optimizer steps: how
-    long a copy needs to fit random targets. A few hundred inputs are a good batch. Raises UserError when `batch` is
-    no batch, or `group` names no parameters.
+    one is named. With `halves`, the same loss on the two halves of the batch as functions of nothing: the angle
+    between their gradients and the gradient noise scale. With `before`, the network of a moment ago: churn. With a
+    `capacity_budget` in optimizer steps: how long a copy needs to fit random targets. A few hundred inputs are a good
+    batch. Raises UserError when `batch` is no batch, or `group` names no parameters.
     """
     loss = None if loss_fn is None else closure(module, batch, loss_fn)
     looked_at, inputs = as_one(module, batch)
@@ -141,6 +143,9 @@ def diagnose(
     if loss is not None:
         found |= battery.of_gradients(looked_at, loss) | battery.of_loss(looked_at, loss)
         found |= battery.of_curvature(looked_at, loss, module, generator, group=group)
+    if halves is not None:
+        first, second = (closure(module, batch, half) for half in halves)
+        found |= battery.of_halves(looked_at, first, second, batch_size=len(inputs))
     if before is not None:
         found |= battery.of_change(as_one(before, batch)[0], looked_at, inputs)
     if capacity_budget:

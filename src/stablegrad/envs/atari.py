@@ -34,10 +34,14 @@ from stablegrad.errors import UserError
 from stablegrad.tables.games import rom_id
 
 _OUT_OF_REACH = 2**31 - 1
+_SEEN = 84
+"""Rows and columns of what an agent sees."""
+_SCREEN = (210, 160)
+"""Rows and columns of the console's screen."""
 
 
 class AtariSimulator:
-    """B copies of one game: observations [frame_stack, 84, 84] uint8.
+    """B copies of one game: observations [frame_stack, 84, 84] uint8, or with `colour` the screen [1, 210, 160, 3].
 
     No-ops and sticky actions are drawn from the episode's seed.
 
@@ -46,7 +50,7 @@ class AtariSimulator:
 
     session_steps: int | None = 1000
 
-    def __init__(self, spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> None:
+    def __init__(self, spec: EnvSpec, *, num_envs: int, num_threads: int | None, colour: bool = False) -> None:
         rom = rom_id(spec.env_id)
         usable_rom(rom)
         self.num_envs = num_envs
@@ -59,7 +63,10 @@ class AtariSimulator:
             noop_max=spec.noop_max,
             use_fire_reset=spec.fire_reset,
             frameskip=spec.frame_skip,
-            stack_num=spec.frame_stack,
+            stack_num=1 if colour else spec.frame_stack,
+            img_height=_SCREEN[0] if colour else _SEEN,
+            img_width=_SCREEN[1] if colour else _SEEN,
+            grayscale=not colour,
             max_num_frames_per_episode=_OUT_OF_REACH,
             # Every finished game is begun again from outside, before the next step: the mode never acts.
             autoreset_mode=AutoresetMode.NEXT_STEP,

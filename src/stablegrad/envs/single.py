@@ -53,9 +53,11 @@ class SingleSimulator:
 
     session_steps: int | None = 0
 
-    def __init__(self, spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> None:
+    def __init__(
+        self, spec: EnvSpec, *, num_envs: int, num_threads: int | None, render_mode: str | None = None
+    ) -> None:
         self.num_envs = num_envs
-        build = load_user_object(spec.env_id) if spec.backend == "file" else _registered(spec.env_id)
+        build = load_user_object(spec.env_id) if spec.backend == "file" else _registered(spec.env_id, render_mode)
         self._envs: list[gymnasium.Env] = []
         try:
             for _ in range(num_envs):
@@ -64,6 +66,9 @@ class SingleSimulator:
                     raise UserError(f"{spec.env_id} returns a {type(env).__name__}, not a Gymnasium environment")
                 self._envs.append(env)
             first = self._envs[0]
+            if render_mode is not None and not _shows(first, render_mode):
+                raise UserError(f"{spec.env_id} cannot be shown: it has no render_mode '{render_mode}'")
+            self.metadata = first.metadata
             self.observation_space, self._observe = _observations(first.observation_space)
             self.action_space, self._act = _actions(spec.env_id, first.action_space)
         except UserError:
@@ -90,17 +95,29 @@ class SingleSimulator:
             played.lives[i] = info.get("lives", 0)
         return played
 
+    def render(self) -> np.ndarray:
+        """The picture [H, W, 3] of the first environment, built with a `render_mode`."""
+        try:
+            picture: Any = self._envs[0].render()
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise UserError(f"{self._envs[0]} cannot be shown: {error}") from error
+        return np.asarray(picture, np.uint8)
+
     def close(self) -> None:
         for env in self._envs:
             env.close()
 
 
-def _registered(env_id: str) -> Callable[[], gymnasium.Env]:
+def _shows(env: gymnasium.Env, render_mode: str) -> bool:
+    return env.render_mode == render_mode and render_mode in env.metadata.get("render_modes", ())
+
+
+def _registered(env_id: str, render_mode: str | None) -> Callable[[], gymnasium.Env]:
     """Builds a registered environment, without its checks and its time limit: the limit is kept outside."""
 
     def build() -> gymnasium.Env:
         try:
-            env = gymnasium.make(env_id, disable_env_checker=True, max_episode_steps=-1)
+            env = gymnasium.make(env_id, disable_env_checker=True, max_episode_steps=-1, render_mode=render_mode)
         except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
             raise UserError(f"{env_id}: {_missing(str(error))}") from error
         return env.env if isinstance(env, OrderEnforcing) else env

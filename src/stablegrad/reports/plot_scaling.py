@@ -50,7 +50,8 @@ def scaling_figures(study: Study, judgement: Judgement | None) -> list[Figure]:
     diagnostics: dict[str, Value] = {metric: _median_of(metric) for metric in METRICS if metric in present}
     if diagnostics:
         caption = (
-            "Mean over the last tenth of the steps: the median over an arm's runs, bars from the lowest to the highest."
+            "At the end of a run (mean over the tenth of its steps before the last measurement): the median over an"
+            " arm's runs, bars from the lowest to the highest."
         )
         title = "Diagnostics over size"
         figures.append(_lines("scaling_diagnostics", title, caption, axes, members, styles, diagnostics, study))

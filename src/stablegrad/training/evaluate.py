@@ -1,6 +1,6 @@
 """Evaluation: a separate pool of environments with its own seeds, whole episodes, raw scores, a fixed epsilon."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,16 +8,22 @@ import torch
 
 from stablegrad.agents.base import Agent
 from stablegrad.envs import EnvSpec, make
+from stablegrad.envs.base import episode_seed
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Raw scores of whole games [episodes], in the order of their seeds."""
+    """Raw scores of whole games [episodes], in the order of their seeds.
+
+    `first_seed` and `first_actions` [length, *] are all that it takes to play the first of them again.
+    """
 
     scores: tuple[float, ...]
     lengths: tuple[int, ...]
     epsilon: float
     seed: int
+    first_seed: int
+    first_actions: np.ndarray = field(repr=False, compare=False)
 
     def summary(self) -> dict[str, float]:
         """mean, standard_error, median, min, max of the scores."""
@@ -66,9 +72,13 @@ def evaluate(
     played: list[list[tuple[float, int]]] = [[] for _ in range(pool)]
     device = next(iter(next(iter(agent.groups.values())).parameters())).device
     generator = torch.Generator(device=device).manual_seed(seed)
+    first_actions: list[np.ndarray] = []
     try:
         while any(len(games) < wanted for games, wanted in zip(played, quota, strict=True)):
-            step = envs.step(agent.evaluate(envs.obs, epsilon=epsilon, generator=generator))
+            actions = agent.evaluate(envs.obs, epsilon=epsilon, generator=generator)
+            if not played[0]:
+                first_actions.append(actions[0])
+            step = envs.step(actions)
             for end in step.episodes:
                 if len(played[end.env]) < quota[end.env]:
                     played[end.env].append((end.score, end.length))
@@ -76,7 +86,14 @@ def evaluate(
         envs.close()
     games = [played[k % pool][k // pool] for k in range(episodes)]
     scores, lengths = zip(*games, strict=True)
-    return Evaluation(tuple(map(float, scores)), tuple(map(int, lengths)), epsilon, seed)
+    return Evaluation(
+        scores=tuple(map(float, scores)),
+        lengths=tuple(map(int, lengths)),
+        epsilon=epsilon,
+        seed=seed,
+        first_seed=episode_seed(_pool_seed(seed), env=0, episode=0),
+        first_actions=np.stack(first_actions),
+    )
 
 
 def _pool_seed(seed: int) -> int:

@@ -25,6 +25,9 @@ from stablegrad.training.stop import StopRequest
 
 log = logging.getLogger("stablegrad")
 
+LAST_PROBE = 0.95
+"""The share of a run after which it is probed once more, whatever the interval."""
+
 
 class RunFailed(Exception):
     """The run cannot go on; what is needed to see why is in its folder."""
@@ -61,6 +64,7 @@ class Session(ABC):
             "evaluation": evaluate_every or 0,
             "checkpoint": run.checkpoint_every,
         }
+        self._probed_at = 0
         self._last_checkpoint: Path | None = None
         self._spent = dict.fromkeys((*parts, "update", "diagnostics"), 0.0)
         self._row_mark = (0, 0.0)
@@ -119,7 +123,7 @@ class Session(ABC):
         start = time.perf_counter()
         before: nn.Module | None = None
         seen: list[Batch] = []
-        probing = settings.diagnostics != "off" and self._probe_clock() >= self._due["probe"]
+        probing = settings.diagnostics != "off" and self._probe_is_due()
         for batch in self.agent.batches():
             if not seen and probing and settings.diagnostics == "full":
                 before = copy.deepcopy(next(iter(self.agent.groups.values())))
@@ -144,11 +148,17 @@ class Session(ABC):
         settings = self.config.run
         batch = gather(self.agent, seen, settings.diagnostics_batch)
         self.recorder.probes(probe(self.agent, self.learner, batch, before, settings, self.step))
+        self._probed_at = self.step
         if settings.diagnostics_every is not None:
             self._is_due("probe", settings.diagnostics_every)
         elif settings.diagnostics != "off":
             interval = updates_between(settings.diagnostics, len(batch["obs"]), len(seen[0]["obs"]))
             self._due["probe"] = self.learner.updates + interval
+
+    def _probe_is_due(self) -> bool:
+        """By its interval, and once more near the end, so that the end of a run is seen."""
+        ending = LAST_PROBE * self.total_steps
+        return self._probe_clock() >= self._due["probe"] or self._probed_at < ending <= self.step
 
     def _probe_clock(self) -> int:
         """What the interval between probes counts: steps where one is given, else updates."""
@@ -220,6 +230,7 @@ class Session(ABC):
             "step": self.step,
             "seconds": self._elapsed(),
             "due": dict(self._due),
+            "probed_at": self._probed_at,
             "spent": dict(self._spent),
             "row_mark": list(self._row_mark),
             "agent": self.agent.state_dict(),
@@ -231,7 +242,7 @@ class Session(ABC):
         if changed := differences(state["config"], self.config):
             raise UserError(["the checkpoint belongs to another config", *changed])
         self.step, self.seconds = state["step"], state["seconds"]
-        self._due, self._spent = dict(state["due"]), dict(state["spent"])
+        self._due, self._probed_at, self._spent = dict(state["due"]), state["probed_at"], dict(state["spent"])
         self._row_mark = (state["row_mark"][0], state["row_mark"][1])
         self.agent.load_state_dict(state["agent"])
         self.learner.load_state_dict(state["learner"])

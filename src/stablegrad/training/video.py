@@ -1,0 +1,84 @@
+"""Videos of an evaluation's first game: played again from its seed and actions, so no score can depend on them."""
+
+import importlib.util
+import itertools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from stablegrad.envs import EnvSpec
+from stablegrad.envs.render import Rendering
+from stablegrad.errors import UserError
+from stablegrad.training.evaluate import Evaluation
+
+_SUFFIXES = (".mp4", ".gif")
+
+
+class Video:
+    """A file to be written. Building it finds whatever is wrong (UserError), before any game is played."""
+
+    def __init__(self, path: Path, spec: EnvSpec) -> None:
+        problems = []
+        if path.suffix not in _SUFFIXES:
+            problems.append(f"--video {path}: the name ends in {' or '.join(_SUFFIXES)}")
+        if not path.parent.is_dir():
+            problems.append(f"--video {path}: there is no folder {path.parent}")
+        if path.suffix == ".mp4" and not _installed("imageio_ffmpeg"):
+            problems.append(
+                f"--video {path}: mp4 needs an extra (pip install 'stablegrad[video]'); a name in .gif needs none"
+            )
+        if problems:
+            raise UserError(problems)
+        self.path = path
+        self._rendering = Rendering(spec.for_evaluation())
+
+    def write(self, evaluation: Evaluation) -> int:
+        """Draw the evaluation's first game; how many pictures it has: one before the first step, one after each.
+
+        UserError where the game does not come out as it was scored.
+        """
+        unfinished = self.path.with_name(f".{self.path.name}")
+        score, pictures = 0.0, 0
+
+        def shown() -> Iterable[np.ndarray]:
+            nonlocal score, pictures
+            for picture, score in self._rendering.play(evaluation.first_seed, evaluation.first_actions):  # noqa: B007
+                pictures += 1
+                yield picture
+
+        save = _save_gif if self.path.suffix == ".gif" else _save_mp4
+        try:
+            save(unfinished, shown(), self._rendering.pictures_per_second)
+            if score != evaluation.scores[0]:
+                raise UserError(
+                    f"the game that was scored {evaluation.scores[0]:g} played again to {score:g}: the environment is"
+                    " not a function of its seed and actions, so there is no video of it"
+                )
+            os.replace(unfinished, self.path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return pictures
+
+    def close(self) -> None:
+        self._rendering.close()
+
+
+def _save_mp4(path: Path, pictures: Iterable[np.ndarray], per_second: float) -> None:
+    import imageio.v2
+
+    with imageio.v2.get_writer(path, format="FFMPEG", fps=per_second, codec="libx264", macro_block_size=2) as writer:
+        for picture in pictures:
+            writer.append_data(picture)  # type: ignore[attr-defined]  # the stub names the base class
+
+
+def _save_gif(path: Path, pictures: Iterable[np.ndarray], per_second: float) -> None:
+    from PIL import Image
+
+    first, *rest = map(Image.fromarray, pictures)
+    first.save(path, format="GIF", save_all=True, append_images=rest, duration=1000 / per_second, loop=0)
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
