@@ -66,11 +66,18 @@ class Video:
 
 
 def _save_mp4(path: Path, pictures: Iterable[np.ndarray], per_second: float) -> None:
-    import imageio.v2
+    import imageio_ffmpeg
 
-    with imageio.v2.get_writer(path, format="FFMPEG", fps=per_second, codec="libx264", macro_block_size=2) as writer:
-        for picture in pictures:
-            writer.append_data(picture)  # type: ignore[attr-defined]  # the stub names the base class
+    remaining = iter(pictures)
+    first = next(remaining)
+    height, width, _ = first.shape
+    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=per_second, macro_block_size=2)
+    writer.send(None)  # starts it: it takes pictures from now on
+    try:
+        for picture in itertools.chain((first,), remaining):
+            writer.send(picture)
+    finally:
+        writer.close()
 
 
 def _save_gif(path: Path, pictures: Iterable[np.ndarray], per_second: float) -> None:
