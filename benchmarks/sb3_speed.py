@@ -96,7 +96,7 @@ def main() -> None:
         for who, measured in speeds.items():
             command = [sys.executable, __file__, "--one", who, "--algo", arguments.algo]
             command += ["--steps", str(arguments.steps), "--threads", str(arguments.threads)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             measured.append(json.loads(done.stdout.splitlines()[-1]))
             print(f"{who}: {measured[-1]:.0f} steps/s", flush=True)
     ratios = [a / b for a, b in zip(speeds["ours"], speeds["theirs"], strict=True)]
