@@ -115,9 +115,12 @@ def _shows(env: gymnasium.Env, render_mode: str) -> bool:
 def _registered(env_id: str, render_mode: str | None) -> Callable[[], gymnasium.Env]:
     """Builds a registered environment, without its checks and its time limit: the limit is kept outside."""
 
+    # An environment that is never shown need not know what a render_mode is.
+    shown = {} if render_mode is None else {"render_mode": render_mode}
+
     def build() -> gymnasium.Env:
         try:
-            env = gymnasium.make(env_id, disable_env_checker=True, max_episode_steps=-1, render_mode=render_mode)
+            env = gymnasium.make(env_id, disable_env_checker=True, max_episode_steps=-1, **shown)
         except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
             raise UserError(f"{env_id}: {_missing(str(error))}") from error
         return env.env if isinstance(env, OrderEnforcing) else env
