@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from doctor_streams import ILLNESSES, LAYERS, ROWS, Stream
+from doctor_streams import ILLNESSES, LAYERS, ROWS, Stream, half
 
 from stablegrad.doctor import DETECTORS, examine, illness
 
@@ -111,6 +111,30 @@ def test_an_annealed_learning_rate_that_was_too_high_is_found(tmp_path):
     for layer in LAYERS:
         stream.columns[f"gradients/update/{layer}"] *= np.linspace(1, 0, ROWS)
     assert names(examine(stream.write(tmp_path))) == ["steps_too_large"]
+
+
+@pytest.mark.parametrize(("leap", "said"), [(100.0, ["steps_too_large"]), (10.0, [])])
+def test_a_single_leap_is_found_where_the_steps_are_small_ever_after(tmp_path, leap, said):
+    """The relative step is 0.0005: a leap of 100 times that changed the weights by 5 %, one of 10 times by 0.5 %."""
+    stream = Stream()
+    for layer in LAYERS:
+        stream.columns[f"gradients/update/{layer}"][0] *= leap
+    assert names(examine(stream.write(tmp_path))) == said
+
+
+@pytest.mark.parametrize(("error", "said"), [(0.01, ["flat_curvature"]), (80.0, [])])
+def test_a_trace_that_is_lost_in_its_error_is_not_called_flat(tmp_path, error, said):
+    """A ten-thousandth of what it was is flat; not so where the standard error alone is a tenth of what it was."""
+    stream = Stream()
+    stream.columns["curvature/hessian_trace"] *= half(1.0, 1e-4)
+    stream.columns["curvature/hessian_trace_standard_error"] = np.full(ROWS, error)
+    assert names(examine(stream.write(tmp_path))) == said
+
+
+def test_one_spike_of_the_trace_does_not_make_the_rest_flat(tmp_path):
+    stream = Stream()
+    stream.columns["curvature/hessian_trace"][3] *= 1000
+    assert names(examine(stream.write(tmp_path))) == []
 
 
 def test_values_are_held_against_what_rewards_allow(tmp_path):

@@ -164,27 +164,36 @@ def too_large(signals: Signals, illness: Illness) -> Finding | None:
     """The relative step, median over layers without heads.
 
     Judged by its upper quartile over the run, not by its end: an annealed learning rate is too high while it lasts.
+    Or by its peak: a single leap is enough to kill a network, whose steps are small ever after.
     """
     relative = _relative_steps(signals)
     if relative is None:
         return None
     judged = relative.since(0.1 * signals.last_step)
-    level = float(np.quantile(judged.values, 0.75))
-    if level <= illness["relative_step"]:
+    level, peak = float(np.quantile(judged.values, 0.75)), float(relative.values.max())
+    lasting = level > illness["relative_step"]
+    if not lasting and peak <= illness["peak"]:
         return None
-    ill = judged.values > illness["relative_step"]
-    first = int(np.flatnonzero(ill)[0])
+    shown = judged if lasting else relative
+    ill = shown.values > illness["relative_step" if lasting else "peak"]
     return Finding(
         illness=illness,
         severity="warning",
-        summary=f"An update changes the weights of a layer by {level:.2%}; about 0.1 % is ordinary.",
-        confidence=succession(int(ill.sum()), len(judged)),
+        summary=(
+            f"An update changes the weights of a layer by {level:.2%}; about 0.1 % is ordinary."
+            if lasting
+            else f"At its worst an update changed the weights of a layer by {peak:.1%}; about 0.1 % is ordinary."
+        ),
+        # A leap is rare by nature: what counts is how far it stands out.
+        confidence=succession(int(ill.sum()), len(shown)) if lasting else 1 - illness["peak"] / peak / 2,
         evidence={
             "change / weight": level,
             "ill above": illness["relative_step"],
+            "largest change / weight": peak,
+            "or above": illness["peak"],
             "learning rate": float(signals.config.get("learning_rate", float("nan"))),
         },
-        since=int(judged.steps[first]),
+        since=int(shown.steps[np.flatnonzero(ill)[0]]),
         picture=picture("gradients/update / weights/norm (median layer)", relative, log=True),
     )
 

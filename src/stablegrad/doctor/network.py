@@ -128,16 +128,21 @@ def churn(signals: Signals, illness: Illness) -> Finding | None:
 
 
 def curvature(signals: Signals, illness: Illness) -> Finding | None:
-    """The Hessian's trace fell to next to nothing, within its error, or there is no curvature at all."""
+    """The Hessian's trace fell to next to nothing and its error is no larger, or there is no curvature at all.
+
+    It is held against the run's first half, whose median a single spike does not move.
+    """
     trace, top = signals.get("curvature/hessian_trace"), signals.get("curvature/hessian_top_eigenvalue")
     if trace is None or top is None or len(trace) < 4:
         return None
-    largest = float(np.abs(trace.values).max())
+    before = float(np.median(np.abs(early(signals, trace, share=0.5).values)))
+    limit = illness["fraction"] * before
     recent = late(signals, trace)
-    size = np.abs(recent.values)
+    error = signals.get("curvature/hessian_trace_standard_error")
+    size = np.abs(recent.values) + (0.0 if error is None else 2 * median(late(signals, error)))
     none = median(Series(recent.steps, np.abs(late(signals, top).values))) < illness["nothing"]
-    flat = size < illness["fraction"] * largest
-    if not none and np.median(size) >= illness["fraction"] * largest:
+    flat = size < limit
+    if not none and np.median(size) >= limit:
         return None
     return Finding(
         illness=illness,
@@ -145,16 +150,16 @@ def curvature(signals: Signals, illness: Illness) -> Finding | None:
         summary=(
             "The loss has no curvature: its Hessian is zero."
             if none
-            else f"The Hessian's trace fell to {np.median(size) / largest:.2%} of its largest."
+            else f"The Hessian's trace fell to {np.median(size) / before:.2%} of what it was."
         ),
         confidence=succession(len(recent) if none else int(flat.sum()), len(recent)),
         evidence={
-            "|trace|, last half": float(np.median(size)),
-            "|trace|, largest": largest,
+            "|trace| and twice its error, last half": float(np.median(size)),
+            "|trace|, first half": before,
             "|top eigenvalue|, last half": float(np.median(np.abs(late(signals, top).values))),
-            "ill below": illness["fraction"] * largest,
+            "ill below": limit,
         },
-        since=ill_since(trace.steps, np.abs(trace.values) < illness["fraction"] * largest),
+        since=ill_since(trace.steps, np.abs(trace.values) < limit),
         picture=picture("curvature/hessian_trace", trace),
     )
 
