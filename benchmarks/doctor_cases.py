@@ -1,7 +1,7 @@
 """The runs that `doctor_study.py` judges the doctor on: healthy ones, and ones made sick on purpose.
 
-Thresholds were fixed on TUNING alone. HELD_OUT has other algorithms, games and sizes; nobody looked at such runs
-before the thresholds stood.
+Thresholds are fixed on TUNING alone. HELD_OUT has other algorithms, games and sizes; docs/doctor.md says for which
+thresholds nobody had looked at it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

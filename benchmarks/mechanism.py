@@ -37,7 +37,7 @@ from stablegrad.training.stop import StopRequest
 
 RESULTS = Path("benchmarks/results/mechanism.json")
 PAGE = Path("docs/mechanism.md")
-FIGURE = Path("docs/figures/mechanism.png")
+FIGURE = Path("docs/images/mechanism.png")
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"
 
 OPTIMIZERS = ("adam", "radam", "kron")
@@ -48,7 +48,7 @@ BLOCKS = {4: 1, 8: 3, 12: 5}
 MEASURES = {
     "gradient": "gradient norm |g|",
     "step": "relative step |dW| / |W|",
-    "function": "change of the outputs by this layer's step",
+    "function": "output change by\nthis layer's step",
 }
 
 SETTINGS: Mapping[str, Any] = {
@@ -262,6 +262,7 @@ def _draw(summary: Sequence[Mapping[str, Any]]) -> None:
                     range(1, len(profile) + 1), profile, color=colours[cell["optimizer"]], linewidth=1.2, label=label
                 )
     for column, (network, layers) in enumerate(columns):
+        axes[-1, column].xaxis.get_major_locator().set_params(integer=True)
         axes[0, column].set_title(f"{network}, {layers} layers")
         axes[-1, column].set_xlabel("layer of the head, first to last")
     for row, text in enumerate(MEASURES.values()):
