@@ -103,8 +103,8 @@ def main() -> None:
             times = measure({**cell, **ARMS[arm]}, args, Path(folder) / str(number))
             record["cases"].append({**cell, "arm": arm, **times})
             print(f"{dataset}, {arm}, width {width}, depth {depth}: {times}", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=2) + "\n")
+            if args.json:  # after every case: what was measured stands, whatever comes next
+                args.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 
 from stablegrad.reports.aggregates import sample_efficiency
 from stablegrad.reports.bootstrap import Interval, bootstrap_interval
-from stablegrad.reports.load import EPISODES, Floats, RunRecord, Series, Steps
+from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord, Series, Steps
 
 GRID_POINTS = 100
 CURVE_WINDOW = 0.05
@@ -18,6 +18,8 @@ CURVE_WINDOW = 0.05
 FINAL_WINDOW = 0.10
 """Share of the budget, at its end, over which a final score averages."""
 CURVE_RESAMPLES = 1_000
+MEANS_OVER_GAMES = (TRAIN_RETURN, "train/episode_length", "train/hns")
+"""Metrics that are means over the games of a row; runs on images have rows without games."""
 
 
 def step_grid(runs: Sequence[RunRecord], points: int = GRID_POINTS) -> Steps:
@@ -87,7 +89,7 @@ def band(curves: Floats, *, rng: np.random.Generator, resamples: int = CURVE_RES
 
 def _games(run: RunRecord, metric: str, series: Series) -> Floats | None:
     """How many games each logged mean stands for, or None where that is not known."""
-    if not metric.startswith("train/") or EPISODES not in run.series:
+    if metric not in MEANS_OVER_GAMES or EPISODES not in run.series:
         return None
     counts = run.series[EPISODES]
     position = np.searchsorted(counts.steps, series.steps)

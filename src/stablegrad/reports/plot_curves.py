@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from stablegrad.reports.arms import SIZE_KEYS, Arm, Study, families
 from stablegrad.reports.bootstrap import Interval
-from stablegrad.reports.curves import CURVE_WINDOW, band, return_curve
+from stablegrad.reports.curves import CURVE_WINDOW, GRID_POINTS, band, return_curve
 from stablegrad.reports.figures import Figure, Panel, Style
 from stablegrad.reports.final import counted
 from stablegrad.reports.judge import Judgement
@@ -93,8 +93,11 @@ class LearningCurves:
 
     @property
     def _share(self) -> float:
-        """Share of the budget over which a point averages: where tasks change, no more than a tenth of a task."""
-        return min(CURVE_WINDOW, 0.1 / (len(self._changes) + 1))
+        """Share of the budget over which a point averages: where tasks change, about a tenth of a task.
+
+        No less than the grid's own spacing: a row between two points would not count.
+        """
+        return min(CURVE_WINDOW, max(1 / GRID_POINTS, 0.1 / (len(self._changes) + 1)))
 
     @property
     def _window(self) -> int:
