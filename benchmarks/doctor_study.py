@@ -9,6 +9,7 @@ docs/doctor.md. What the sets are made of is in doctor_cases.py.
 """
 
 import argparse
+import math
 import shutil
 import time
 from collections import Counter
@@ -99,22 +100,38 @@ def _verdict(root: Path, case: Case) -> dict[str, Any]:
 def _counts(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Hits by harm, false alarms by name, and the verdicts they were counted from."""
     sick: dict[str, dict[str, int]] = {}
+    named_in_all = 0
     for truth, names in NAMES_THAT_HIT.items():
         mine = [verdict for verdict in verdicts if verdict["truth"] == truth]
         hits = sum(bool(names & set(verdict["findings"])) for verdict in mine)
         any_warning = sum(bool(verdict["findings"]) for verdict in mine)
         sick[truth] = {"runs": len(mine), "named": hits, "any_warning": any_warning}
+        named_in_all += hits
+    sick_runs = sum(row["runs"] for row in sick.values())
     healthy = [verdict for verdict in verdicts if verdict["truth"] == HEALTHY]
     alarms = Counter(name for verdict in healthy for name in verdict["findings"])
+    accused = sum(bool(verdict["findings"]) for verdict in healthy)
     return {
         "sick": sick,
+        "all_sick": {"runs": sick_runs, "named": named_in_all, "named_95": wilson(named_in_all, sick_runs)},
         "healthy": {
             "runs": len(healthy),
-            "accused": sum(bool(verdict["findings"]) for verdict in healthy),
+            "accused": accused,
+            "accused_95": wilson(accused, len(healthy)),
             "alarms": dict(alarms.most_common()),
         },
         "verdicts": list(verdicts),
     }
+
+
+def wilson(hits: int, runs: int, *, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % score interval of a share, [0, 1] (Wilson, 1927); it holds for few runs and for 0 or all of them."""
+    if not runs:
+        return 0.0, 1.0
+    share, slack = hits / runs, z * z / runs
+    middle = (share + slack / 2) / (1 + slack)
+    half = z * math.sqrt(share * (1 - share) / runs + slack / (4 * runs)) / (1 + slack)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _table(name: str, counts: Mapping[str, Any]) -> list[str]:
@@ -126,10 +143,15 @@ def _table(name: str, counts: Mapping[str, Any]) -> list[str]:
     ]
     for truth, row in counts["sick"].items():
         lines.append(f"| {truth} | {row['runs']} | {row['named']} | {row['any_warning']} |")
-    healthy = counts["healthy"]
+    every, healthy = counts["all_sick"], counts["healthy"]
+    lines.append(f"| all of these | {every['runs']} | {every['named']} ({_per_cent(every['named_95'])}) | |")
     why = ", ".join(f"{alarm} {count}" for alarm, count in healthy["alarms"].items())
-    accused = f"{healthy['accused']} accused" + (f" ({why})" if why else "")
+    accused = f"{healthy['accused']} accused ({_per_cent(healthy['accused_95'])})" + (f": {why}" if why else "")
     return [*lines, f"| nothing (healthy) | {healthy['runs']} | – | {accused} |", ""]
+
+
+def _per_cent(interval: Sequence[float]) -> str:
+    return f"{interval[0]:.0%} to {interval[1]:.0%}"
 
 
 def main() -> None:

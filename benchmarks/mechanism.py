@@ -262,7 +262,8 @@ def _draw(summary: Sequence[Mapping[str, Any]]) -> None:
                     range(1, len(profile) + 1), profile, color=colours[cell["optimizer"]], linewidth=1.2, label=label
                 )
     for column, (network, layers) in enumerate(columns):
-        axes[-1, column].xaxis.get_major_locator().set_params(integer=True)
+        for row in range(len(MEASURES)):
+            axes[row, column].xaxis.get_major_locator().set_params(integer=True)
         axes[0, column].set_title(f"{network}, {layers} layers")
         axes[-1, column].set_xlabel("layer of the head, first to last")
     for row, text in enumerate(MEASURES.values()):
