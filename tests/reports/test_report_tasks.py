@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from stablegrad.reports.arms import study
+from stablegrad.reports.arms import game_of, study
 from stablegrad.reports.compose import compose
 from stablegrad.reports.curves import final_value
 from stablegrad.reports.load import Series, load_run
@@ -51,6 +51,7 @@ def test_a_row_of_a_run_on_images_counts_though_no_game_ended(tmp_path):
 def test_returns_average_the_late_games_of_each_task(tmp_path):
     rows = [(40, 1, 1.0, 9), (80, 1, 2.0, 1), (90, 1, 4.0, 1), (100, 1, 8.0, 3), (150, 2, 5.0, 1), (200, 2, 6.0, 1)]
     run = write(tmp_path / "g", rows, metric="train/episode_return", task_schedule=["A", "B"], env_id="A")
+    assert game_of(run) == "2 tasks from A on"
     late = task_results(run)
     assert [result.final for result in late] == pytest.approx([(4 * 1 + 8 * 3) / 4, 6.0])
     assert late[1].area == pytest.approx(5.5)
