@@ -56,7 +56,7 @@ class Study:
 
 
 def game_of(run: RunRecord) -> str:
-    """The game or data set of a run: an Atari game by its plain name, a schedule of games as one, others by their id."""
+    """The game or data set of a run: an Atari game by its plain name, a schedule as one, others by their id."""
     if schedule := run.config.get("task_schedule"):
         return f"{len(schedule)} tasks from {schedule[0]} on"
     for key in TASK_KEYS:
