@@ -152,9 +152,14 @@ def test_a_sweep_without_an_algorithm_says_so() -> None:
 def test_the_examples_are_the_demonstration_and_what_surrounds_it() -> None:
     plans = {path.stem: grid.expand(file.read(path)) for path in EXAMPLES.glob("*.toml")}
     assert {name: len(plan.cells) for name, plan in plans.items()} == {
+        "changing_games": 36,
         "demo_500k": 18,
         "depth_collapse": 36,
         "depth_collapse_more": 162,
+        "figure_2": 27,
+        "figure_3": 9,
+        "plasticity_images": 72,
+        "plasticity_images_lr": 48,
     }
     long = {arm.config(seed=seed, total_timesteps=500_000).identity for arm in demo.ARMS for seed in (1, 2, 3)}
     assert long < {cell.config.identity for cell in plans["demo_500k"].cells}

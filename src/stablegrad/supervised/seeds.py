@@ -82,7 +82,7 @@ class Member(SupervisedTraining):
 
     def _learn(self) -> None:
         batch, report, seconds = self._delivered
-        probing = self.config.run.diagnostics != "off" and self._probe_clock() >= self._due["probe"]
+        probing = self.config.run.diagnostics != "off" and self._probe_is_due()
         self.learner.updates += 1
         self.agent.after_update(report.output, batch)
         self.recorder.update(report, layers=self.config.run.diagnostics != "off")
