@@ -46,7 +46,8 @@ def main() -> None:
     done = [entry for entry in sweep.entries if sweep.progress(entry).state == "done"][: arguments.runs]
     local = [sweep.run_path(entry) for entry in done]
     under_ray = [ensure_run(arguments.out, RunFolder(path).config) for path in local]
-    RayExecutor(arguments.address).run(path for path in under_ray if RunFolder(path).status["state"] != "done")
+    if waiting := [path for path in under_ray if RunFolder(path).status["state"] != "done"]:
+        RayExecutor(arguments.address).run(waiting)
     if arguments.negative_control:
         under_ray = under_ray[1:] + under_ray[:1]
     record: list[dict[str, Any]] = []
