@@ -105,6 +105,25 @@ def test_few_directions_are_no_illness_while_inputs_are_told_apart(tmp_path):
     assert names(examine(stream.write(tmp_path))) == []
 
 
+@pytest.mark.parametrize(("rank", "convolutions", "said"), [(4.0, True, 1), (4.0, False, 0), (1.3, False, 1)])
+def test_how_many_directions_are_few_depends_on_what_the_network_reads(tmp_path, rank, convolutions, said):
+    """4 directions of images are a collapse, 4 of an observation of a few numbers are not, 1.3 are anywhere."""
+    stream = Stream()
+    ILLNESSES["rank_collapse"](stream)
+    stream.columns["ranks/effective_rank"][:] = rank
+    if not convolutions:
+        stream.columns = {name: values for name, values in stream.columns.items() if "conv" not in name}
+    assert names(examine(stream.write(tmp_path))) == ["rank_collapse"] * said
+
+
+@pytest.mark.parametrize(("rise", "said"), [(0.4, ["growing_dormancy"]), (0.22, [])])
+def test_dormancy_that_rises_and_stays_below_half_is_no_illness(tmp_path, rise, said):
+    """From 0.25 it ends at about 0.6, or below 0.5."""
+    stream = Stream()
+    stream.columns["units/dormant/total"] += np.linspace(0, 1, ROWS).round() * rise
+    assert names(examine(stream.write(tmp_path))) == said
+
+
 def test_an_annealed_learning_rate_that_was_too_high_is_found(tmp_path):
     stream = Stream()
     ILLNESSES["steps_too_large"](stream)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from stablegrad.doctor.findings import Finding, succession
 from stablegrad.doctor.illnesses import Illness
 from stablegrad.doctor.pictures import number
-from stablegrad.doctor.reading import early, ill_since, is_late, late, matrix, median, picture
+from stablegrad.doctor.reading import early, has_convolutions, ill_since, is_late, late, matrix, median, picture
 from stablegrad.doctor.signals import Series, Signals
 
 
@@ -40,9 +40,9 @@ def dormancy(signals: Signals, illness: Illness) -> Finding | None:
         return None
     before, now = median(early(signals, share)), median(late(signals, share, share=0.25))
     trend = rank_correlation(share.values)
-    if now - before < illness["rise"] or trend < illness["trend"]:
+    limit = max(before + illness["rise"], illness["level"])
+    if now < limit or trend < illness["trend"]:
         return None
-    limit = before + illness["rise"]
     recent = late(signals, share, share=0.25)
     return Finding(
         illness=illness,
@@ -50,7 +50,7 @@ def dormancy(signals: Signals, illness: Illness) -> Finding | None:
         summary=f"The share of dormant units rose from {before:.0%} to {now:.0%}.",
         confidence=succession(int((recent.values >= limit).sum()), len(recent)),
         evidence={"first quarter": before, "last quarter": now, "rank correlation with the step": trend,
-                  "ill from a rise of": illness["rise"]},
+                  "ill from": limit},
         since=ill_since(share.steps, share.values >= limit),
         picture=picture("units/dormant/total", share),
     )  # fmt: skip
@@ -59,18 +59,16 @@ def dormancy(signals: Signals, illness: Illness) -> Finding | None:
 def rank(signals: Signals, illness: Illness) -> Finding | None:
     """Few directions, one that outweighs all others, and inputs that point the same way: all three at once.
 
-    Each alone is ordinary somewhere: few directions for small observations, a heavy first one for ReLU features.
+    Each alone is ordinary somewhere: few directions for small observations, a heavy first one for ReLU features. What
+    counts as few depends on what there is to tell apart: images, or an observation of a few numbers.
     """
     names = ("ranks/effective_rank", "ranks/stable_rank", "features/cosine")
     found = {name: series for name in names if (series := signals.get(name)) is not None}
     steps, values = matrix(found)
     if len(found) < len(names) or not len(steps):
         return None
-    ill = (
-        (values[:, 0] < illness["effective_rank"])
-        & (values[:, 1] < illness["stable_rank"])
-        & (values[:, 2] > illness["cosine"])
-    )
+    few = illness["effective_rank" if has_convolutions(signals.layers("weights/norm")) else "effective_rank_small"]
+    ill = (values[:, 0] < few) & (values[:, 1] < illness["stable_rank"]) & (values[:, 2] > illness["cosine"])
     recent = is_late(signals, steps)
     directions, weight, cosine = np.median(values[recent], axis=0).tolist()
     if ill[recent].mean() <= 0.5:
@@ -82,7 +80,7 @@ def rank(signals: Signals, illness: Illness) -> Finding | None:
         confidence=succession(int(ill[recent].sum()), int(recent.sum())),
         evidence={
             "effective rank": directions,
-            "ill below": illness["effective_rank"],
+            "ill below": few,
             "stable rank": weight,
             "and below": illness["stable_rank"],
             "cosine between two inputs' features": cosine,

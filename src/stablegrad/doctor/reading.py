@@ -1,6 +1,6 @@
 """How detectors read a series: its late part, when it became ill for good, how many rows agree."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,11 @@ def is_head(layer: str) -> bool:
     """Whether a layer makes outputs: heads begin tiny and have gradients of a scale of their own."""
     parts = layer.split(".")
     return "head" in parts or parts[-1] in _HEADS
+
+
+def has_convolutions(layers: Iterable[str]) -> bool:
+    """Whether a network reads images, by its layers' names: `conv`, or `cnn` in Stable-Baselines3."""
+    return any({"conv", "cnn"} & set(layer.split(".")) for layer in layers)
 
 
 def hidden(layers: Mapping[str, Series]) -> dict[str, Series]:
