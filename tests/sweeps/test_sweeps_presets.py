@@ -204,7 +204,7 @@ def test_a_dry_run_of_a_preset_prints_its_plan(tmp_path, monkeypatch, capsys) ->
     assert "total_timesteps: 10,000,000 ->" in said
     assert main(["sweep", "k.toml", "--dry-run", "--slots", "2"]) == 0
     said = capsys.readouterr().out
-    assert "skip_k_24h: 150 runs, 150 of them to do (5 arms, 10 games, 3 seeds)" in said
+    assert "skip_k_24h: 150 runs, 150 of them to do (5 arms, 10 tasks, 3 seeds)" in said
     assert "about 24 h 0 min with 2 at a time" in said
     assert "30.0 GB of disk" in said or "30 GB of disk" in said
     assert not (tmp_path / "runs").exists()

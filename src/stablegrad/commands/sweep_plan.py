@@ -14,6 +14,8 @@ from stablegrad.sweeps.cost import shape_of, total_steps
 from stablegrad.sweeps.folder import SweepFolder, entries_of
 from stablegrad.sweeps.grid import Cell, Plan
 
+_UNKNOWN = "unknown"
+
 
 def show_plan(plan: Plan, out: Path, console: Console, *, slots: int, calibration_seconds: float) -> None:
     """Measure, then print one line an arm and the sums. Nothing is written."""
@@ -54,8 +56,8 @@ def _table(plan: Plan, costs: Mapping[Cell, Estimate]) -> Table:
             str(len(cells)),
             f"{max(total_steps(cell.config) for cell in cells):,}",
             _time(worst.seconds),
-            size(worst.disk),
-            "measured" if worst.measured else "extrapolated",
+            _UNKNOWN if math.isnan(worst.seconds) else size(worst.disk),
+            "measured" if worst.measured else "" if math.isnan(worst.seconds) else "extrapolated",
         )
     return table
 
@@ -63,19 +65,25 @@ def _table(plan: Plan, costs: Mapping[Cell, Estimate]) -> Table:
 def _sums(plan: Plan, costs: Mapping[Cell, Estimate], left: Mapping[Cell, Estimate], *, slots: int) -> list[str]:
     work = sum(cost.seconds for cost in left.values())
     longest = max((cost.seconds for cost in left.values()), default=0.0)
+    count = len(plan.tasks)
     lines = [
         f"{plan.name}: {len(plan.cells)} runs, {len(left)} of them to do"
-        f" ({len(plan.arms)} arms, {len(plan.tasks)} games, {len(plan.seeds)} seeds)",
-        f"about {_time(max(work / slots, longest))} with {slots} at a time ({_time(work)} of runs),"
-        f" {size(sum(cost.disk for cost in costs.values()))} of disk",
+        f" ({len(plan.arms)} arms, {count} task{'s' if count > 1 else ''}, {len(plan.seeds)} seeds)"
     ]
-    if not all(cost.measured for cost in costs.values()):
+    if math.isnan(work):
+        lines.append("time and disk unknown: the calibration time was too short to measure; try --calibration 10m")
+    else:
+        lines.append(
+            f"about {duration(max(work / slots, longest))} with {slots} at a time ({duration(work)} of runs),"
+            f" {size(sum(cost.disk for cost in costs.values()))} of disk"
+        )
+    if not math.isnan(work) and not all(cost.measured for cost in costs.values()):
         lines.append("extrapolated: the calibration time did not reach these shapes; --calibration 10m measures more")
     return lines + [f"note: {text}" for text in plan.merged]
 
 
 def _time(seconds: float) -> str:
-    return "unknown" if math.isnan(seconds) else duration(seconds)
+    return _UNKNOWN if math.isnan(seconds) else duration(seconds)
 
 
 def size(count: float) -> str:
