@@ -48,7 +48,7 @@ def main() -> None:
             "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
             "peak_memory_mb": round(used.ru_maxrss / 1024),
             "page_mb": round(Path(folder, "report.html").stat().st_size / 1e6, 2),
-            "machine": describe_machine(),
+            "machine": {name: value for name, value in describe_machine().items() if name not in ("command", "host")},
         }
     print(json.dumps(record, indent=1))
     if arguments.json:

@@ -197,8 +197,8 @@ def _rows(names: Collection[str], arm: Arm, grid: Steps, *, geometric: bool) -> 
 def _mean(curves: Floats, *, geometric: bool) -> Floats:
     finite = np.isfinite(curves)
     count = finite.sum(axis=0)
-    values = np.where(finite, np.log(np.where(finite, curves, 1.0)) if geometric else curves, 0.0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # one 0 makes a geometric mean 0
+        values = np.where(finite, np.log(np.where(finite, curves, 1.0)) if geometric else curves, 0.0)
         means = values.sum(axis=0) / np.where(count, count, np.nan)
     return np.exp(means) if geometric else means
 
