@@ -1,7 +1,7 @@
 """The runs that `doctor_study.py` judges the doctor on: healthy ones, and ones made sick on purpose.
 
-Thresholds are fixed on TUNING alone. HELD_OUT has other algorithms, games and sizes; docs/doctor.md says for which
-thresholds nobody had looked at it.
+Thresholds are fixed on TUNING and HELD_OUT. FRESH, with other games, sizes and seeds and all four agents, was written
+down and trained after that, and is judged once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +21,8 @@ NAMES_THAT_HIT: Mapping[str, frozenset[str]] = {
 TOO_HIGH = 30
 
 _AGENTS = "benchmarks/doctor_agents.py"
+_CATCH = "benchmarks/doctor_games.py:Catch"
+_FORAGE = "benchmarks/doctor_games.py:Forage"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Case:
     @property
     def label(self) -> str:
         """The name of its folder."""
-        game = str(self.settings["env_id"]).rpartition("/")[2]
+        game = str(self.settings["env_id"]).rpartition("/")[2].rpartition(":")[2]
         agent = self.algo.rpartition(":")[2]
         return f"{agent}-{game}-{self.net}-{self.settings['seed']}-{self.truth}".replace(" ", "_")
 
@@ -75,7 +77,7 @@ class Design:
         too_high = TOO_HIGH * float(shared["learning_rate"])
         yield Case("learning rate x 30", net, self.algo, {**network, "learning_rate": too_high})
         yield Case("dead ReLUs", plain, f"{_AGENTS}:Dead{self.sick_name}", {**shared, **self.networks[plain]})
-        if game.startswith("MinAtar"):
+        if game.startswith("MinAtar") or game == _FORAGE:
             yield Case("frozen encoder", net, f"{_AGENTS}:Frozen{self.sick_name}", network)
 
 
@@ -167,5 +169,87 @@ HELD_OUT = (
         deep={"mlp_depth": 5, "mlp_width": 192, "use_ln": False},
         healthy_seeds=(11, 12, 13),
         sick_seeds=(11, 12, 13),
+    ),
+)
+
+_FRESH_ON_POLICY = {"log_every": 512, "num_envs": 8, "update_epochs": 4, "gamma": 0.95}
+
+_FRESH_REPLAY = {
+    "log_every": 400,
+    "diagnostics_every": 1600,
+    "num_envs": 8,
+    "gamma": 0.95,
+    "batch_size": 32,
+    "train_frequency": 8,
+    "learning_starts": 1000,
+    "buffer_size": 16_000,
+    "target_network_frequency": 250,
+    "learning_rate": 5e-4,
+}
+
+_FRESH_NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {"mlp_depth": 1, "mlp_width": 160, "use_ln": True},
+    "residual": {"mlp_type": "residual", "mlp_depth": 3, "mlp_width": 160, "use_ln": True},
+    "dense": {"mlp_type": "densenet", "mlp_depth": 3, "mlp_width": 64, "use_ln": True},
+}
+
+_FRESH_DEEP = {"mlp_depth": 5, "mlp_width": 160, "use_ln": False}
+
+FRESH = (
+    Design(
+        algo="pqn",
+        sick_name="PQN",
+        settings={
+            **_FRESH_ON_POLICY,
+            "total_timesteps": 12_288,
+            "diagnostics_every": 1536,
+            "learning_rate": 5e-4,
+            "num_steps": 32,
+            "num_minibatches": 8,
+            "exploration_fraction": 0.3,
+            "end_e": 0.05,
+        },
+        games={_CATCH: {}, _FORAGE: {}},
+        networks=_FRESH_NETWORKS,
+        deep=_FRESH_DEEP,
+        healthy_seeds=(21, 22),
+        sick_seeds=(21, 22),
+    ),
+    Design(
+        algo="ppo",
+        sick_name="PPO",
+        settings={
+            **_FRESH_ON_POLICY,
+            "total_timesteps": 20_480,
+            "diagnostics_every": 2048,
+            "learning_rate": 1e-3,
+            "num_steps": 64,
+            "clip_coef": 0.2,
+        },
+        games={_CATCH: {}, _FORAGE: {}},
+        networks=_FRESH_NETWORKS,
+        deep=_FRESH_DEEP,
+        healthy_seeds=(21, 22),
+        sick_seeds=(21, 22),
+    ),
+    Design(
+        algo="dqn",
+        sick_name="DQN",
+        settings={**_FRESH_REPLAY, **_EXPLORED, "total_timesteps": 12_000, "double": True},
+        games={_CATCH: {}, _FORAGE: {}},
+        networks=_FRESH_NETWORKS,
+        deep=_FRESH_DEEP,
+        healthy_seeds=(21,),
+        sick_seeds=(23,),
+    ),
+    Design(
+        algo="rainbow",
+        sick_name="Rainbow",
+        settings={**_FRESH_REPLAY, "total_timesteps": 8000},
+        games={_CATCH: {**_EXPLORED, "noisy": "off"}, _FORAGE: {"noisy": "head"}},
+        networks=_FRESH_NETWORKS,
+        deep=_FRESH_DEEP,
+        healthy_seeds=(21,),
+        sick_seeds=(22,),
     ),
 )

@@ -1,10 +1,10 @@
 """How often the doctor is right: hits on runs made sick on purpose, false alarms on healthy ones, as counts.
 
-    python benchmarks/doctor_study.py run held_out --slots 16 --time-budget 9m
+    python benchmarks/doctor_study.py run fresh --slots 2
     python benchmarks/doctor_study.py judge
 
 `run` trains what is missing of a set (asked again, it goes on where it stopped) and keeps of every run only what the
-doctor reads. `judge` examines all runs of both sets and writes benchmarks/results/doctor_study.json and the table of
+doctor reads. `judge` examines all runs of all sets and writes benchmarks/results/doctor_study.json and the table of
 docs/doctor.md. What the sets are made of is in doctor_cases.py.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from doctor_cases import HEALTHY, HELD_OUT, NAMES_THAT_HIT, TUNING, Case, Design
+from doctor_cases import FRESH, HEALTHY, HELD_OUT, NAMES_THAT_HIT, TUNING, Case, Design
 
 from stablegrad.commands.sweep import deadline, parse_time
 from stablegrad.doctor import examine
@@ -26,7 +26,7 @@ from stablegrad.runs.files import write_json
 from stablegrad.runs.folder import RunFolder
 from stablegrad.sweeps.pool import LocalPool
 
-SETS: Mapping[str, Sequence[Design]] = {"tuning": TUNING, "held_out": HELD_OUT}
+SETS: Mapping[str, Sequence[Design]] = {"fresh": FRESH, "tuning": TUNING, "held_out": HELD_OUT}
 RESULTS = Path("benchmarks/results/doctor_study.json")
 PAGE = Path("docs/doctor.md")
 _KEPT = {"config.json", "manifest.json", "status.json", "metrics.jsonl", "episodes.jsonl"}
@@ -165,7 +165,7 @@ def main() -> None:
     if arguments.what == "judge":
         judge(arguments.out)
     elif arguments.set is None:
-        parser.error("say which set to run: tuning or held_out")
+        parser.error(f"say which set to run: {', '.join(SETS)}")
     else:
         budget = None if arguments.time_budget is None else parse_time(arguments.time_budget, "--time-budget")
         run(arguments.set, arguments.out, slots=arguments.slots, budget=budget)
