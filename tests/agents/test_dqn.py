@@ -49,6 +49,14 @@ def test_the_loss_is_the_mean_error_of_the_actions_taken(kind, expected):
     assert float(output.metrics["losses/q_values"]) == 2.5
 
 
+@pytest.mark.parametrize(("anneal", "expected"), [(False, 1.0), (True, 0.75)])
+def test_the_learning_rate_falls_only_where_it_is_annealed(anneal, expected):
+    agent = build("dqn", {"anneal_lr": anneal}, total_steps=16)
+    assert agent.learning_rate_factor("q") == 1.0
+    agent.steps = 4
+    assert agent.learning_rate_factor("q") == expected
+
+
 def test_a_time_out_bootstraps_from_its_last_observation_and_an_end_from_nothing():
     for ends, discount in (({"truncated": (3,)}, 0.99), ({"terminated": (3,)}, 0.0)):
         agent, stream = build("dqn", {**NOW, "batch_size": 200}), Stream(seed=3, **ends)

@@ -48,6 +48,7 @@ class DQNConfig:
     end_e: float = setting(0.01, "exploration epsilon at the end")
     exploration_fraction: float = setting(0.1, "fraction of the run over which epsilon falls")
     double: bool = setting(False, "Double DQN: the trained network chooses the action that the target network values")
+    anneal_lr: bool = setting(False, "let the learning rate fall to zero over the run")
     loss: Literal["mse", "huber"] = setting("mse", "squared errors (published) or errors clipped to 1 (Mnih 2015)")
     share_frames: bool = setting(True, "keep each frame of stacked images once (false: whole observations)")
 
@@ -148,6 +149,11 @@ class DQN(Agent):
         self.updates += 1
         if falls_due(self._moment, since=self._moment - c.train_frequency, every=c.target_network_frequency):
             follow_(self.target, self.network, c.tau)
+
+    def learning_rate_factor(self, group: str) -> float:
+        if not self.config.anneal_lr:
+            return 1.0
+        return schedules.linear(self.steps, start=1.0, end=0.0, duration=self.setup.total_steps)
 
     def metrics(self) -> dict[str, float]:
         ratio = self.updates * self.config.batch_size / max(1, self.steps)
