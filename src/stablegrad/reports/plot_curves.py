@@ -146,7 +146,7 @@ class LearningCurves:
         def draw(axes: Axes) -> None:
             for label, interval in bands.items():
                 draw_band(axes, self.grid, interval, styles[label])
-            axes.set_ylabel(f"IQM, {judgement.scale.name}")
+            axes.set_ylabel(f"IQM, {judgement.scale.name}", fontsize=7)
             steps_axis(axes, self.grid)
 
         return Panel(title, draw, [row for label, b in bands.items() for row in band_rows(label, self.grid, b)])
