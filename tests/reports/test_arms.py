@@ -79,7 +79,13 @@ def test_a_single_arm_is_named_by_what_it_is(make_run):
     assert study_of(make_run, {"optimizer": "kron"}).arms[0].label == "PQN, plain, Kron"
 
 
-def test_labels_use_the_fewest_settings():
+def test_a_label_hides_no_difference_of_network_or_optimizer():
+    """What changed together is named together: else the optimizer's merit would be read as the network's."""
+    settings = [{"mlp_type": "default", "optimizer": "radam"}, {"mlp_type": "multiskip_residual", "optimizer": "kron"}]
+    assert labels(settings, ["mlp_type", "optimizer"], {}) == ["plain, RAdam", "multi-skip, Kron"]
+
+
+def test_labels_use_the_fewest_of_the_other_settings():
     settings = [{"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 2, "c": 2}, {"a": 2, "b": 1, "c": 3}]
     assert labels(settings, ["a", "b", "c"], {}) == ["a 1, b 1", "a 1, b 2", "a 2, b 1"]
 

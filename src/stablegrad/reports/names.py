@@ -75,24 +75,29 @@ def phrase(key: str, value: Any) -> str:
 
 
 def labels(settings: Sequence[Mapping[str, Any]], keys: Sequence[str], config: Mapping[str, Any]) -> list[str]:
-    """One label an arm: the fewest of `keys`, most telling first, that tell all arms apart.
+    """One label an arm: of `keys`, most telling first, network and optimizer wherever they differ.
 
-    What comes behind the network and the optimizer (a learning rate, say) stands only in labels that would be the
-    same without it. A single arm has nothing to be told apart from: it is named by what `config` says it is.
+    Of the rest (a learning rate, say) stands there what it takes to tell arms apart, and only in labels that would be
+    the same without it. A single arm has nothing to be told apart from: it is named by what `config` says it is.
     """
     if len(settings) == 1:
         shown = [key for key in ("algo", "mlp_type", "optimizer") if config.get(key) is not None]
         return [", ".join(show(key, config[key]) for key in shown) or "all runs"]
-    chosen: list[str] = []
-    parts = 1
+    core = [key for key in keys if key in _CORE]
+    chosen = [*core]
+    parts = _parts(settings, chosen)
     for key in keys:
-        refined = len({tuple(frozen(arm[k]) for k in [*chosen, key]) for arm in settings})
-        if refined > parts:
+        if (refined := _parts(settings, [*chosen, key])) > parts:
             chosen, parts = [*chosen, key], refined
-    core = [key for key in chosen if key in _CORE]
     alike = Counter(tuple(frozen(arm[key]) for key in core) for arm in settings)
+    chosen.sort(key=keys.index)
     shown_keys = [chosen if alike[tuple(frozen(arm[key]) for key in core)] > 1 else core for arm in settings]
-    return [", ".join(phrase(key, arm[key]) for key in keys) for arm, keys in zip(settings, shown_keys, strict=True)]
+    return [", ".join(phrase(key, arm[key]) for key in shown) for arm, shown in zip(settings, shown_keys, strict=True)]
+
+
+def _parts(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
+    """How many groups of arms `keys` tell apart."""
+    return len({tuple(frozen(arm[key]) for key in keys) for arm in settings})
 
 
 def percent(share: float, *, signed: bool = False) -> str:
