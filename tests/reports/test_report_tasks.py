@@ -78,6 +78,13 @@ def test_a_run_that_has_not_come_through_is_left_out(tmp_path):
     assert list(arm.results) == [1]
 
 
+def test_a_run_that_stopped_within_its_last_task_is_left_out(tmp_path):
+    stopped = images(tmp_path / "a", [0.2, 0.8, 0.1, 0.5])
+    assert arms_on_tasks(study([stopped]))
+    (tmp_path / "a" / "status.json").write_text(json.dumps({"state": "stopped", "step": 40}))
+    assert arms_on_tasks(study([load_run(tmp_path / "a")])) == []
+
+
 def test_the_report_has_the_section_only_where_tasks_change(tmp_path):
     text = render_markdown(compose([images(tmp_path / "a", [0.2, 0.8, 0.1, 0.5])]), figures="f")
     assert "## Task by task" in text

@@ -47,10 +47,11 @@ class LearningCurves:
         if self.judgement is not None and len(self.judgement.tasks) > 1:
             panels.append(self._all_games(self.judgement, curves))
         panels += [self._one_game(task, curves) for task in self.study.tasks]
-        what = "Training return (raw score of whole games)" if self.metric == TRAIN_RETURN else self.metric
+        returns = self.metric == TRAIN_RETURN
+        what = "Training return (raw score of whole games)" if returns else self.metric
         caption = (
             f"{what}. Each point is the mean over the {self._window:,} steps before it ({percent(self._share)} of the"
-            f" budget), every game counting once. {self._about_seeds()}"
+            f" budget){', every game counting once' if returns else ''}. {self._about_seeds()}"
         )
         if self._changes:
             caption += " Dotted lines: the task changes."

@@ -12,7 +12,7 @@ import numpy as np
 from stablegrad.reports.aggregates import mean
 from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Interval, bootstrap_interval
-from stablegrad.reports.final import counted, curve_metric
+from stablegrad.reports.final import curve_metric
 from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord
 from stablegrad.reports.names import frozen
 from stablegrad.supervised.metrics import SHARE_OF_FRESH, TaskCurve
@@ -21,6 +21,7 @@ TASK = "train/task"
 FINAL_SHARE = 0.2
 """Share of a task's steps, at its end, over whose games a final return averages; a final accuracy is the last."""
 RESAMPLES = 10_000
+_TO_THE_END = ("done", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,11 @@ class ArmOnTasks:
 
 
 def arms_on_tasks(study: Study) -> list[ArmOnTasks]:
-    """The arms whose runs came through all of at least two tasks; of the runs that count, as for final scores."""
-    wanted = {id(run) for run in counted(study.runs)}
+    """The arms whose runs came through all of at least two tasks, to the end of the last."""
     found = []
     for arm in study.arms:
         names = task_names(arm.runs[0])
-        results = {run.seed: task_results(run) for run in arm.runs if id(run) in wanted}
+        results = {run.seed: task_results(run) for run in arm.runs if run.state in _TO_THE_END}
         complete = {seed: tasks for seed, tasks in results.items() if len(tasks) == len(names)}
         if len(names) > 1 and complete:
             found.append(ArmOnTasks(arm, names, complete))
