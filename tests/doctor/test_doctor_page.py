@@ -34,6 +34,14 @@ def test_the_page_says_what_since_when_and_what_to_try(tmp_path, capsys):
     assert "▁" in page
 
 
+def test_a_report_of_one_run_keeps_the_findings_and_one_of_several_has_none(tmp_path):
+    run, page = sick(tmp_path / "run", "rank_collapse"), tmp_path / "page.html"
+    sick(tmp_path / "other")
+    for runs, shown in (([run], True), ([run, tmp_path / "other"], False)):
+        assert cli.main(["report", *map(str, runs), "--out", str(page), "--no_files"]) == 0
+        assert ("What the doctor found" in page.read_text()) is shown
+
+
 def test_the_page_of_a_healthy_run(tmp_path, capsys):
     assert cli.main(["doctor", str(sick(tmp_path))]) == 0
     assert "Nothing is wrong" in capsys.readouterr().out

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from stablegrad.commands.parsing import Parser
+from stablegrad.doctor import examine
 from stablegrad.errors import DONE
 from stablegrad.integrations.trackers import TRACKERS
 from stablegrad.integrations.trackers import upload as mirror
@@ -14,7 +15,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(
         "report",
         "Judge any set of runs: one self-contained page with curves, intervals, grids and what the evidence supports,\n"
-        "a Markdown version, and every figure as PNG, SVG and CSV.",
+        "for a single run what the doctor finds, a Markdown version, and every figure as PNG, SVG and CSV.",
         example="stablegrad report runs/depth_collapse --out report.html --baseline plain",
     )
     parser.add_argument("runs", nargs="+", help="run folders, or folders of run folders")
@@ -23,12 +24,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--baseline", help="(part of) the label of the arm that the others are compared with")
     parser.add_argument("--no_files", action="store_true", help="the page alone, without the figures as files")
     arguments = parser.parse(argv)
+    [first, *others] = arguments.runs
+    alone = not others and (Path(first) / "config.json").is_file()
     page = write_report(
         arguments.runs,
-        arguments.out or Path(arguments.runs[0]) / "report.html",
+        arguments.out or Path(first) / "report.html",
         title=arguments.title,
         command=shlex.join(["stablegrad", "report", *argv]),
         baseline=arguments.baseline,
+        findings=examine(first).records() if alone else (),
         files=not arguments.no_files,
     )
     print(f"report: {page}")
