@@ -2,7 +2,7 @@
 
     python -m pip download cleanrl==1.2.0 --no-deps --ignore-requires-python && unzip cleanrl-1.2.0-*.whl
     python -m pip install --target cleanrl_needs --no-deps gym==0.23.1 gym-notices cloudpickle
-    PYTHONPATH=cleanrl_needs python benchmarks/cleanrl_recipe.py cleanrl/ppo.py
+    PYTHONPATH=$PWD/cleanrl_needs python benchmarks/cleanrl_recipe.py cleanrl/ppo.py
 
 The file as it is and a copy with the lines put in run from one seed, and every finished game of both is compared. Then
 the doctor reads what was recorded.
