@@ -156,8 +156,12 @@ def test_the_examples_are_the_demonstration_and_what_surrounds_it() -> None:
         "demo_500k": 18,
         "depth_collapse": 36,
         "depth_collapse_more": 162,
+        "doctor_finding": 9,
         "figure_2": 27,
         "figure_3": 9,
+        "four_agents": 12,
+        "four_agents": 12,
+        "plasticity_grid": 432,
         "plasticity_images": 72,
         "plasticity_images_lr": 48,
     }
