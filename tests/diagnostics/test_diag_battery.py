@@ -7,6 +7,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stablegrad.agents.ppo import ActorCritic
 from stablegrad.agents.rainbow_network import RainbowNetwork
@@ -149,3 +150,47 @@ def test_of_update_by_hand() -> None:
     found = battery.of_update(norms, torch.tensor([1.0, 2.0, 1.0]))
     assert found["gradients/below_median_share"].item() == pytest.approx(1 / 3)
     assert found["gradients/update_to_weight"].tolist() == pytest.approx([0.1, 0.1, 0.3])
+
+
+class Reads(TorchDispatchMode):
+    """Counts what makes the host wait for a device: single numbers that are read from tensors, and whole lists."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.count = 0
+        read = Tensor.tolist
+        monkeypatch.setattr(Tensor, "tolist", lambda tensor: (self.saw(), read(tensor))[1])
+
+    def saw(self) -> None:
+        self.count += 1
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def reads_at(depth: int, level: str, obs: Tensor, monkeypatch: pytest.MonkeyPatch) -> int:
+    spec = NetworkSpec(mlp_width=8, mlp_depth=depth, use_ln=False)
+    network = build_network(spec, PLANES, 3, generator=torch.Generator().manual_seed(1))
+    before, loss = moved(network), lambda: network(obs).square().mean()
+    with monkeypatch.context() as patch, Reads(patch) as reads:
+        if level == "light":
+            battery.light(network, obs)
+        else:
+            battery.full(network, obs, loss, network, before, None, halves=(loss, loss))
+    return reads.count
+
+
+@pytest.mark.parametrize("level", ["light", "full"])
+def test_no_layer_costs_a_host_synchronisation(level: str, obs: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more reads from the device with 24 layers than with 4 (Lanczos may end sooner); `light` has a single one."""
+    shallow, deep = (reads_at(depth, level, obs[:8], monkeypatch) for depth in (1, 11))
+    assert 0 < deep <= shallow
+    assert level == "full" or deep == 1
+
+
+def test_a_read_a_layer_would_be_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Reads(monkeypatch) as reads:
+        [float(weight.norm()) for weight in (torch.ones(3), torch.ones(2))]
+        torch.ones(2).tolist()
+    assert reads.count == 3
