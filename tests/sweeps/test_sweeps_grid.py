@@ -160,7 +160,6 @@ def test_the_examples_are_the_demonstration_and_what_surrounds_it() -> None:
         "figure_2": 27,
         "figure_3": 9,
         "four_agents": 12,
-        "four_agents": 12,
         "plasticity_grid": 432,
         "plasticity_images": 72,
         "plasticity_images_lr": 48,
