@@ -114,8 +114,11 @@ class LearningCurves:
         here = {label: values for (label, its), values in curves.items() if its == task}
         bands = {label: self._band(label, values[:, None, :]) for label, values in here.items()}
         thin = self._thin_lines(task, here)
+        empty = all(np.isnan(values).all() for values in here.values())
 
         def draw(axes: Axes) -> None:
+            if empty:
+                axes.text(0.5, 0.5, "no whole game ended", transform=axes.transAxes, ha="center", color=FAINT)
             for label, at, values in thin:
                 axes.plot(at, values, color=self.styles[label].colour, linewidth=0.6, alpha=0.45, zorder=2)
             for label, interval in bands.items():
