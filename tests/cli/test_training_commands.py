@@ -1,8 +1,12 @@
 """Training from the command line, to the end: what is printed, and the page beside the run."""
 
 import json
+import re
+
+import pytest
 
 from stablegrad.cli import main
+from stablegrad.commands.train import _diagnostics_share
 
 _LINE = "--env_id CartPole-v1 --num_envs 4 --num_steps 8 --num_minibatches 2 --mlp_width 16 --threads 1"
 SMALL = _LINE.split()
@@ -13,6 +17,7 @@ def test_a_run_ends_with_a_summary_and_a_page(tmp_path, capsys):
     assert main(["pqn", *SMALL, "--total_timesteps", "512", "--run_dir", str(folder)]) == 0
     printed = capsys.readouterr().out
     assert "done: 512 steps" in printed
+    assert re.search(r"diagnostics took \d+\.\d% of the time", printed)
     assert f"stablegrad eval {folder}" in printed
     assert "<html" in (folder / "report.html").read_text(encoding="utf-8")
     assert main(["eval", str(folder), "--episodes", "3", "--seed", "5"]) == 0
@@ -31,3 +36,10 @@ def test_the_doctor_s_findings_stand_on_the_page_of_a_sick_run(tmp_path, capsys)
     findings = json.loads(capsys.readouterr().out)["findings"]
     assert findings
     assert findings[0]["name"] in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_share_of_diagnostics_counts_each_row_by_its_time():
+    """A row's share is of the time since the row before: half of 2 s and a tenth of the next 8 s are 1.8 of 10 s."""
+    rows = [{"seconds": 2.0, "time/diagnostics_share": 0.5}, {"seconds": 10.0, "time/diagnostics_share": 0.1}]
+    assert _diagnostics_share(rows) == pytest.approx(0.18)
+    assert _diagnostics_share([]) == 0.0

@@ -1,8 +1,10 @@
 """`stablegrad pqn | ppo | dqn | rainbow | cifar | train FILE:Agent`, `resume`, `fork`."""
 
 import argparse
+import itertools
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +195,24 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
     return DONE
 
 
+def _diagnostics_share(rows: Sequence[Mapping[str, Any]]) -> float:
+    """The share of training time that probes took, in [0, 1]; each row has that of the time since the last."""
+    seconds = [0.0, *(row["seconds"] for row in rows)]
+    spent = sum(
+        row["time/diagnostics_share"] * (now - before)
+        for row, (before, now) in zip(rows, itertools.pairwise(seconds), strict=True)
+    )
+    return spent / seconds[-1] if seconds[-1] else 0.0
+
+
 def _summary(run: api.Run) -> str:
     lines = [f"done: {run.status['step']:,} steps in {run.path}"]
     last = run.episodes[-100:]
     if last:
         mean = sum(game["score"] for game in last) / len(last)
         lines.append(f"mean score of the last {len(last)} training games: {mean:.2f}")
+    if run.config.run.diagnostics != "off":
+        lines.append(f"diagnostics took {_diagnostics_share(run.metrics):.1%} of the time")
     if run.folder.report.exists():
         lines.append(f"report: {run.folder.report}")
     if run.config.env is not None:
