@@ -49,6 +49,15 @@ def test_the_loss_is_the_mean_error_of_the_actions_taken(kind, expected):
     assert float(output.metrics["losses/q_values"]) == 2.5
 
 
+@pytest.mark.parametrize("algo", ["dqn", "pqn"])
+def test_exploration_begins_at_its_start(algo):
+    agent = build(algo, {"start_e": 1.0, "end_e": 0.2, "exploration_fraction": 0.5}, total_steps=1000)
+    explored = []
+    for agent.steps in (0, 250, 500, 1000):
+        explored.append(agent.epsilon)
+    assert explored == pytest.approx([1.0, 0.6, 0.2, 0.2])
+
+
 @pytest.mark.parametrize(("anneal", "expected"), [(False, 1.0), (True, 0.75)])
 def test_the_learning_rate_falls_only_where_it_is_annealed(anneal, expected):
     agent = build("dqn", {"anneal_lr": anneal}, total_steps=16)

@@ -150,3 +150,15 @@ def test_spaces_and_sizes_that_cannot_work_are_named():
     with pytest.raises(UserError, match="--norm_adv needs two rows"):
         RunConfig.resolve("ppo", {"env_id": "CartPole-v1", "num_envs": 2, "num_steps": 4, "num_minibatches": 8})
     assert RunConfig.resolve("ppo", {"faithful": True, "optimizer": "kron"}).optimizer.optimizer_eps is None
+
+
+def test_ppo_is_the_original_with_adam():
+    flat = RunConfig.resolve("ppo", {}).flat()
+    expected = {
+        "optimizer": "adam", "optimizer_eps": 1e-5, "learning_rate": 2.5e-4, "anneal_lr": True, "num_envs": 8,
+        "num_steps": 128, "num_minibatches": 4, "update_epochs": 4, "gamma": 0.99, "gae_lambda": 0.95,
+        "clip_coef": 0.1, "clip_vloss": True, "norm_adv": True, "ent_coef": 0.01, "vf_coef": 0.5,
+        "max_grad_norm": 0.5, "target_kl": None, "use_ln": False,
+    }  # fmt: skip
+    assert {name: flat[name] for name in expected} == expected
+    assert RunConfig.resolve("ppo", {"faithful": True}).optimizer.optimizer == "radam"

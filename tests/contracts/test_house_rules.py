@@ -102,3 +102,15 @@ def _commands(page: Path) -> set[str]:
 def test_every_command_line_of_a_page_names_a_command(page):
     unknown = [line for line in _commands(page) if line.split()[1] not in (*COMMANDS, "--help", "--version", "COMMAND")]
     assert unknown == []
+
+
+def test_every_test_that_the_page_of_faults_names_is_one():
+    named = set(re.findall(r"`(test_\w+)`", (REPO / "docs" / "faults.md").read_text(encoding="utf-8")))
+    tests = {
+        node.name
+        for path in (REPO / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert len(named) > 40
+    assert named - tests == set()

@@ -127,6 +127,20 @@ def test_rows_come_at_the_interval_and_episodes_are_whole_games(run):
     assert sum(row["train/episodes"] for row in folder.rows()) == len(games)
 
 
+def test_no_score_is_reported_before_a_game_has_ended(run):
+    folder = run("ppo", {**PPO, "env_id": "Pendulum-v1", "total_timesteps": 256})
+    assert folder.rows()
+    for row in folder.rows():
+        assert row["train/episodes"] == 0
+        assert row.keys().isdisjoint({"train/episode_return", "train/episode_length", "train/hns"})
+
+
+@pytest.mark.parametrize(("algo", "settings"), AGENTS)
+def test_nothing_is_printed_while_training(run, capfd, algo, settings):
+    run(algo, {**CARTPOLE, **settings})
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("run_on", [False, True])
 def test_a_time_out_closes_a_score_unless_the_published_fault_is_asked_for(run, run_on):
     """Pendulum never terminates: every game ends by its limit of 200 steps, so published accounting sees none."""
