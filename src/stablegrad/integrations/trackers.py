@@ -4,10 +4,12 @@ Each mirror works in its own thread behind a bounded queue: training only ever p
 it (counted, and said once at the end) when the queue is full. `upload` mirrors a finished run later.
 """
 
+import contextlib
 import functools
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,22 +37,27 @@ SinkFactory = Callable[[Path, Mapping[str, Any]], Sink]
 
 
 class TensorBoardSink:
-    """Event files in RUN/tensorboard. A resumed run purges what it will write again."""
+    """Event files in RUN/tensorboard. What was written earlier counts up to the first step that is written now."""
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        last = max((row["step"] for row in read_lines(path / "metrics.jsonl")), default=None)
-        self._writer = SummaryWriter(str(path / "tensorboard"), purge_step=None if last is None else last + 1)
+        self._open = functools.partial(SummaryWriter, str(path / "tensorboard"))
+        self._writer: SummaryWriter | None = None
         text = "\n".join(f"|{name}|{value}|" for name, value in config.items())
-        self._writer.add_text("config", f"|setting|value|\n|-|-|\n{text}")
+        self._config = f"|setting|value|\n|-|-|\n{text}"
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        if self._writer is None:
+            # A resumed run writes some steps again, and an upload all of them.
+            self._writer = self._open(purge_step=step)
+            self._writer.add_text("config", self._config)
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 class WandbSink:
@@ -134,11 +141,10 @@ class Mirror:
 
     def close(self) -> None:
         """Let the sink finish, for a few seconds; a daemon thread that hangs does not keep the process."""
-        try:
-            self._queue.put_nowait(None)
-        except queue.Full:
-            self.dropped += 1
-        self._thread.join(_CLOSE_SECONDS)
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        with contextlib.suppress(queue.Full):
+            self._queue.put(None, timeout=_CLOSE_SECONDS)
+        self._thread.join(max(0.0, deadline - time.monotonic()))
         if self.dropped or self._thread.is_alive():
             log.warning(
                 "tracker %s: %s; the run folder has everything, `stablegrad upload` mirrors it again",
