@@ -47,6 +47,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_layer(run
         assert (failure["agent"]["network"][name] == parameter).all()
 
 
+@pytest.mark.parametrize(("steps", "said"), [(28, True), (32, False)])  # a rollout is 32 steps
+def test_a_run_too_short_for_an_update_says_so(run, caplog, steps, said):
+    assert run("pqn", {**CARTPOLE, "total_timesteps": steps}).status["state"] == "done"
+    assert ("28 steps were too few for a single update" in caplog.text) is said
+
+
 def test_a_full_disk_in_the_middle_keeps_the_checkpoint_before_and_goes_on(run, monkeypatch):
     original = checkpoint.save_file
     calls = iter(range(1, 10**6))

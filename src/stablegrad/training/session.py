@@ -111,6 +111,10 @@ class Session(ABC):
             self.folder.set_status("failed", self.step, reason=str(error))
             raise
         outcome: Literal["done", "stopped"] = "done" if self.step >= self.total_steps else "stopped"
+        if outcome == "done" and not self.learner.updates:
+            log.warning(
+                "%s: %d steps were too few for a single update: nothing was learned", self.folder.path, self.step
+            )
         self.folder.set_status(outcome, self.step)
         return outcome
 
