@@ -320,8 +320,8 @@ def _run_stacked(
             folders = open_folders()
             for folder in folders:
                 locks.enter_context(folder.lock())
-            mirrors = trackers(first.track, folders[0].path, configs[0].flat())
-            training.attach(folders, [*observers, *mirrors])
+            mirrors = [trackers(first.track, folder.path, folder.config.flat()) for folder in folders]
+            training.attach(folders, [[*observers, *mirrors[0]], *mirrors[1:]])
             training.run(stop)
         finally:
             training.close()

@@ -154,6 +154,23 @@ def test_the_api_trains_and_resumes_all_of_them(tmp_path: Path) -> None:
         api.train({"algo": "cifar", **BASE}, run_dir=tmp_path / "one")
 
 
+def test_every_seed_has_its_own_mirror(tmp_path: Path) -> None:
+    tracker = tmp_path / "tracker.py"
+    tracker.write_text("""
+class ToFile:
+    def __init__(self, path, config):
+        self.file, self.seed = (path / "mirrored").open("a"), config["seed"]
+    def log(self, step, scalars):
+        self.file.write(f"{self.seed} {step}\\n")
+    def close(self):
+        self.file.close()
+""")
+    settings = {"algo": "cifar", **BASE, "epochs": 2, "track": [f"{tracker}:ToFile"]}
+    for run in api.train_seeds(settings, run_dir=tmp_path / "arm"):
+        expected = [f"{run.config.run.seed} {row['step']}" for row in run.folder.rows()]
+        assert (run.path / "mirrored").read_text().splitlines() == expected
+
+
 def test_a_moved_arm_is_found_again(tmp_path: Path) -> None:
     runs = api.train_seeds({"algo": "cifar", **BASE, "epochs": 2}, run_dir=tmp_path / "arm")
     (tmp_path / "arm").rename(tmp_path / "moved")

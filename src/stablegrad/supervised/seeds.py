@@ -120,11 +120,11 @@ class StackedTraining:
         self._failures: list[str] = []
         self._stack()
 
-    def attach(self, folders: Sequence[RunFolder], observers: Iterable[Observer] = ()) -> None:
-        """Train in these folders, from the newest checkpoint that all of them have. Observers watch the first."""
+    def attach(self, folders: Sequence[RunFolder], observers: Sequence[Iterable[Observer]] = ()) -> None:
+        """Train in these folders, from the newest checkpoint that all of them have; `observers` are by member."""
         step = _common_step(folders)
-        for member, folder in zip(self.members, folders, strict=True):
-            member.attach(folder, observers if member is self.members[0] else (), not_after=step)
+        for member, folder, watching in zip(self.members, folders, observers or [()] * len(folders), strict=True):
+            member.attach(folder, watching, not_after=step)
         self.learner.gather()
 
     def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
