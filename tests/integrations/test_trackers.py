@@ -121,3 +121,18 @@ def test_a_run_is_uploaded_later(tmp_path, capsys):
         events = EventAccumulator(str(run / "tensorboard"))
         events.Reload()
         assert [(e.step, e.value) for e in events.Scalars("losses/loss")] == [(1, 2.0), (2, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("ConnectionError('no route to host')", "stopped: ConnectionError: no route to host"),
+        ("ModuleNotFoundError(\"No module named 'wandb'\")", "No module named 'wandb'; the extra brings it"),
+    ],
+)
+def test_an_upload_that_fails_is_one_clear_message(tmp_path, capsys, raised, said):
+    (tmp_path / "config.json").write_text("{}")
+    tracker = tmp_path / "tracker.py"
+    tracker.write_text(f"def broken(path, config):\n    raise {raised}\n")
+    assert main(["upload", str(tmp_path), "--to", f"{tracker}:broken"]) == 2
+    assert said in capsys.readouterr().err

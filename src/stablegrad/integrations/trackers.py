@@ -180,12 +180,18 @@ def factories(names: Sequence[str]) -> list[tuple[str, SinkFactory]]:
 
 
 def upload(path: Path, name: str) -> int:
-    """Mirror a run that was made earlier; the number of rows sent."""
+    """Mirror a run that was made earlier; the number of rows sent. UserError with what the tracker raised."""
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is not a run: it has no config.json")
     rows = list(read_lines(path / "metrics.jsonl"))
-    sink = TRACKERS[name](path, read_json(path / "config.json"))
-    for row in rows:
-        sink.log(row["step"], scalars_of(row))
-    sink.close()
+    factory = TRACKERS[name]
+    try:
+        sink = factory(path, read_json(path / "config.json"))
+        for row in rows:
+            sink.log(row["step"], scalars_of(row))
+        sink.close()
+    except ModuleNotFoundError as error:
+        raise UserError(f"tracker {name}: {error}; the extra brings it: pip install 'stablegrad[{name}]'") from error
+    except Exception as error:
+        raise UserError(f"tracker {name} stopped: {type(error).__name__}: {error}") from error
     return len(rows)
