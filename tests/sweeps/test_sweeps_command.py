@@ -78,12 +78,13 @@ def test_a_grown_file_runs_what_is_new(here) -> None:
 
 
 def test_failures_stay_with_their_reason_until_they_are_retried(here, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "60")  # long lines are not broken: they hold paths
     script(monkeypatch, adam={"code": 1, "says": "error: no luck today"})
     assert main(["sweep", "tiny.toml"]) == 1
     assert states(Path("runs/tiny")) == {"optimizer=adam": ["failed"] * 2, "optimizer=radam": ["done"] * 2}
     said = capsys.readouterr().out
     assert (
-        "failed: optimizer=adam · CartPole-v1 · seed 2: its process ended with exit code 1: error: no luck today"
+        "failed: optimizer=adam · CartPole-v1 · seed 2: its process ended with exit code 1: error: no luck today (runs/"
         in said
     )
     script(monkeypatch)

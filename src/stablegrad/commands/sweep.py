@@ -90,7 +90,7 @@ def run(argv: list[str]) -> int:
 def _conclude(folder: SweepFolder, console: Console, *, report: bool) -> int:
     """Say what came of it, judge it if asked to; the exit code."""
     now = Watch(folder).now()
-    console.print(Text(headline(folder, now)), *failures(now), sep="\n")
+    console.print(Text(headline(folder, now)), *failures(now), sep="\n", soft_wrap=True)
     states = {progress.state for progress in now.values()}
     if states - {"done", "failed"}:
         console.print("stopped; the same command goes on from here")

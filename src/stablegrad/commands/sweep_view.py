@@ -75,7 +75,8 @@ class Board:
         for entry, progress in now.items():
             if progress.state in ("done", "failed") and entry.run not in self._ended:
                 self._ended.add(entry.run)
-                self._console.print(Text(f"[{len(self._ended)}/{len(now)}] {entry.label}: {_outcome(progress)}"))
+                said = Text(f"[{len(self._ended)}/{len(now)}] {entry.label}: {_outcome(progress)}")
+                self._console.print(said, soft_wrap=True)
                 self._printed = time.monotonic()
         if time.monotonic() - self._printed > _LINE_SECONDS:
             self._printed = time.monotonic()
