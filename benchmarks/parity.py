@@ -1,7 +1,7 @@
 """PPO and DQN beside Stable-Baselines3's, every setting the same: do they learn the same?
 
     python benchmarks/parity.py run --task acrobot --algos ppo dqn --seeds 1 2 3 4 5 --out parity.jsonl
-    python benchmarks/parity.py table parity.jsonl --json benchmarks/results/parity.json
+    python benchmarks/parity.py table parity.jsonl --json benchmarks/results/parity.json   # cheetah: stablegrad[mujoco]
 
 `run` adds one line for each training that is not in the file yet, each in a process of its own; killed, it goes on with
 the next missing one. Of a pair, ours and theirs start from the same weights and play the same evaluation games.
@@ -60,7 +60,7 @@ TASKS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "cheetah": {
         "ppo": {
-            **PPO, "env_id": "HalfCheetah-v5", "total_timesteps": 301_056, "learning_rate": 3e-4, "clip_coef": 0.2,
+            **PPO, "env_id": "HalfCheetah-v5", "total_timesteps": 100_352, "learning_rate": 3e-4, "clip_coef": 0.2,
             "ent_coef": 0.0, "shared_trunk": False, "activation_fn": "tanh", "num_envs": 1, "num_steps": 2048,
             "num_minibatches": 32, "update_epochs": 10,
         },
