@@ -110,6 +110,9 @@ def test_failures_are_named_and_count(tmp_path):
     assert "left out of the final scores: 1 run of 10" in doubted
     assert "different numbers of seeds (4 to 5)" in doubted
     assert judgement.of(compared.arms[0]).seeds == 5
+    assert "Better than plain [1 of 6 runs failed], beyond chance" in text(supported(judgement))
+    _, alone = judged([tmp_path / "broken"])
+    assert "[1 of 1 run failed] ends at" in text(supported(alone))
 
 
 def test_an_arm_that_has_not_begun_is_named_and_stops_nothing(tmp_path):
