@@ -15,10 +15,12 @@ _NEVER_FIRES = -100.0
 
 
 def freeze_encoder(module: nn.Module) -> None:
-    """Keep every parameter of the encoder as it was drawn."""
-    for name, parameter in module.named_parameters():
-        if "encoder" in name.split("."):
-            parameter.requires_grad_(False)
+    """Keep every parameter of the encoder as it was drawn; ValueError where there is none."""
+    found = [parameter for name, parameter in module.named_parameters() if "encoder" in name.split(".")]
+    if not found:
+        raise ValueError("this network has no encoder to freeze")
+    for parameter in found:
+        parameter.requires_grad_(False)
 
 
 def plant_dead_units(module: nn.Module, *, share: float = DEAD_SHARE) -> None:

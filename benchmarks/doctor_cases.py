@@ -77,8 +77,11 @@ class Design:
         too_high = TOO_HIGH * float(shared["learning_rate"])
         yield Case("learning rate x 30", net, self.algo, {**network, "learning_rate": too_high})
         yield Case("dead ReLUs", plain, f"{_AGENTS}:Dead{self.sick_name}", {**shared, **self.networks[plain]})
-        if game.startswith("MinAtar") or game == _FORAGE:
+        if game.startswith("MinAtar"):
             yield Case("frozen encoder", net, f"{_AGENTS}:Frozen{self.sick_name}", network)
+        elif game == _FORAGE:  # `auto` has no encoder for its observations
+            with_encoder = {**network, "cnn_type": "minatar"}
+            yield Case("frozen encoder", f"{net}-conv", f"{_AGENTS}:Frozen{self.sick_name}", with_encoder)
 
 
 _WATCHED = {"diagnostics": "full", "threads": 1, "checkpoint_every": 10**9}

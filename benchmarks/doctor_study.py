@@ -4,8 +4,8 @@
     python benchmarks/doctor_study.py judge
 
 `run` trains what is missing of a set (asked again, it goes on where it stopped) and keeps of every run only what the
-doctor reads. `judge` examines all runs of all sets and writes benchmarks/results/doctor_study.json and the table of
-docs/doctor.md. What the sets are made of is in doctor_cases.py.
+doctor reads. `judge` examines all runs of all sets and writes benchmarks/results/doctor_study.json and, for FRESH, the
+tables of docs/doctor.md. What the sets are made of is in doctor_cases.py.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def judge(root: Path) -> None:
         if cases:
             record[name] = _counts([_verdict(root / name, case) for case in cases])
     write_json(RESULTS, {"names_that_hit": {k: sorted(v) for k, v in NAMES_THAT_HIT.items()}, "sets": record})
-    text = "\n".join(line for name, counts in record.items() for line in _table(name, counts))
+    text = "\n".join(_tables(record["fresh"]))
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(_BEGIN)
     _, _, after = rest.partition(_END)
@@ -84,13 +84,16 @@ def judge(root: Path) -> None:
 
 
 def _verdict(root: Path, case: Case) -> dict[str, Any]:
-    """What the doctor said of one run: warnings by name, remarks apart."""
-    found = examine(root / case.label).findings
+    """What the doctor said of one run: warnings by name, remarks apart; and how the games of its last tenth scored."""
+    examination = examine(root / case.label)
+    found, games = examination.findings, examination.signals.games
+    last = None if games is None else games.since(0.9 * examination.signals.last_step).values.mean()
     return {
         "run": case.label,
         "truth": case.truth,
         "algo": case.algo.rpartition(":")[2],
         "game": case.settings["env_id"],
+        "last_score": None if last is None else round(float(last), 2),
         "net": case.net,
         "findings": [finding.name for finding in found if finding.severity != "info"],
         "remarks": [finding.name for finding in found if finding.severity == "info"],
@@ -101,9 +104,9 @@ def _counts(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Hits by harm, false alarms by name, and the verdicts they were counted from."""
     sick: dict[str, dict[str, int]] = {}
     named_in_all = 0
-    for truth, names in NAMES_THAT_HIT.items():
+    for truth in NAMES_THAT_HIT:
         mine = [verdict for verdict in verdicts if verdict["truth"] == truth]
-        hits = sum(bool(names & set(verdict["findings"])) for verdict in mine)
+        hits = sum(map(_named, mine))
         any_warning = sum(bool(verdict["findings"]) for verdict in mine)
         sick[truth] = {"runs": len(mine), "named": hits, "any_warning": any_warning}
         named_in_all += hits
@@ -134,20 +137,35 @@ def wilson(hits: int, runs: int, *, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _table(name: str, counts: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"**{name.replace('_', '-')} set**",
-        "",
-        "| what was done to the run | runs | named | some warning |",
-        "|---|---|---|---|",
-    ]
+def _tables(counts: Mapping[str, Any]) -> list[str]:
+    """By harm, by agent, and every run that was judged wrongly."""
+    every, healthy, verdicts = counts["all_sick"], counts["healthy"], counts["verdicts"]
+    lines = ["| what was done to the run | runs | named | some warning |", "|---|---|---|---|"]
     for truth, row in counts["sick"].items():
         lines.append(f"| {truth} | {row['runs']} | {row['named']} | {row['any_warning']} |")
-    every, healthy = counts["all_sick"], counts["healthy"]
-    lines.append(f"| all of these | {every['runs']} | {every['named']} ({_per_cent(every['named_95'])}) | |")
-    why = ", ".join(f"{alarm} {count}" for alarm, count in healthy["alarms"].items())
-    accused = f"{healthy['accused']} accused ({_per_cent(healthy['accused_95'])})" + (f": {why}" if why else "")
-    return [*lines, f"| nothing (healthy) | {healthy['runs']} | – | {accused} |", ""]
+    lines.append(f"| all of these | {every['runs']} | **{every['named']}** ({_per_cent(every['named_95'])}) | |")
+    accused = f"**{healthy['accused']} accused** ({_per_cent(healthy['accused_95'])})"
+    lines += [f"| nothing (healthy) | {healthy['runs']} | – | {accused} |", ""]
+    lines += ["| agent | sick | named | healthy | accused |", "|---|---|---|---|---|"]
+    for agent in ("pqn", "ppo", "dqn", "rainbow"):
+        mine = [one for one in verdicts if str(one["run"]).lower().split("-")[0].endswith(agent)]
+        well = [one for one in mine if one["truth"] == HEALTHY]
+        ill = [one for one in mine if one["truth"] != HEALTHY]
+        named, accused = sum(map(_named, ill)), sum(bool(one["findings"]) for one in well)
+        lines.append(f"| {agent} | {len(ill)} | {named} | {len(well)} | {accused} |")
+    missed = [one for one in verdicts if one["truth"] != HEALTHY and not _named(one)]
+    wrong = [one for one in verdicts if one["truth"] == HEALTHY and one["findings"]]
+    for title, ones in (("Not named", missed), ("Healthy and accused", wrong)):
+        lines += ["", f"{title}:", "", *(f"- `{one['run']}`: {_said(one)}" for one in ones)]
+    return [*lines, ""]
+
+
+def _named(verdict: Mapping[str, Any]) -> bool:
+    return bool(NAMES_THAT_HIT[verdict["truth"]] & set(verdict["findings"]))
+
+
+def _said(verdict: Mapping[str, Any]) -> str:
+    return f"{', '.join(verdict['findings']) or 'nothing'} (last score {verdict['last_score']})"
 
 
 def _per_cent(interval: Sequence[float]) -> str:
