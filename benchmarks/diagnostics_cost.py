@@ -1,7 +1,7 @@
 """What `--diagnostics light | full` costs: processor time of training with probes, over that of training without.
 
-    python benchmarks/diagnostics_cost.py MinAtar/Breakout --repeats 5
-    python benchmarks/diagnostics_cost.py Breakout-v5 --repeats 3
+    python benchmarks/diagnostics_cost.py MinAtar/Breakout --repeats 3
+    python benchmarks/diagnostics_cost.py Breakout-v5 --repeats 2
 
 Levels take turns. A run is too short to see its own cadence, so the two parts are measured apart and put together: c,
 the time of all but the probes for each update, and p, the time of a probe, after the run's first rollout. At the
@@ -33,7 +33,7 @@ RESULTS = Path("benchmarks/results/diagnostics_cost.json")
 LEVELS = ("off", "light", "full")
 
 MINATAR = {"num_envs": 64, "num_minibatches": 8, "total_timesteps": 10_240, "mlp_width": 256, "mlp_depth": 3}
-ATARI = {"num_envs": 16, "num_minibatches": 4, "total_timesteps": 3072}
+ATARI = {"num_envs": 16, "num_minibatches": 4, "total_timesteps": 2048}
 SHARED = {"num_steps": 32, "update_epochs": 2, "threads": 1, "checkpoint_every": 10**9}
 
 
