@@ -18,6 +18,7 @@ TORCH_FREE = [
     "stablegrad", "stablegrad.cli", "stablegrad.registry", "stablegrad.settings", "stablegrad.tables.scores",
     "stablegrad.reports.stats", "stablegrad.reports.report", "stablegrad.nn.spec", "stablegrad.envs.spec",
     "stablegrad.diagnostics.catalogue", "stablegrad.runs.files", "stablegrad.runs.config", "stablegrad.doctor",
+    "stablegrad.commands.sweep", "stablegrad.commands.sweep_status",
 ]  # fmt: skip
 
 

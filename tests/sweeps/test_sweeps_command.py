@@ -87,6 +87,9 @@ def test_failures_stay_with_their_reason_until_they_are_retried(here, monkeypatc
         "failed: optimizer=adam · CartPole-v1 · seed 2: its process ended with exit code 1: error: no luck today (runs/"
         in said
     )
+    script(monkeypatch, adam={"code": 1, "says": "error: again", "seconds": 3})
+    assert main(["sweep", "tiny.toml", "--retry"]) == 1
+    assert capsys.readouterr().out.count("error: again") == 4, "each is said when it fails again, and in the end"
     script(monkeypatch)
     assert main(["sweep", "tiny.toml"]) == 1, "nothing is retried unasked"
     assert main(["sweep", "tiny.toml", "--retry"]) == 0
@@ -95,7 +98,16 @@ def test_failures_stay_with_their_reason_until_they_are_retried(here, monkeypatc
 
 def test_a_time_budget_stops_cleanly_and_the_next_call_goes_on(here, monkeypatch, capsys) -> None:
     script(monkeypatch, radam={"seconds": 60})
-    assert main(["sweep", "tiny.toml", "--time-budget", "3s", "--slots", "2"]) == 75
+    given = []
+
+    def over_when_all_have_started(budget):
+        given.append(budget)
+        return lambda: len(list(Path("runs").glob("tiny/*/seen.json"))) == 4
+
+    with monkeypatch.context() as patched:
+        patched.setattr("stablegrad.commands.sweep.deadline", over_when_all_have_started)
+        assert main(["sweep", "tiny.toml", "--time-budget", "3s", "--slots", "2"]) == 75
+    assert given == [3.0]
     assert states(Path("runs/tiny")) == {"optimizer=adam": ["done", "done"], "optimizer=radam": ["stopped", "stopped"]}
     assert "the same command goes on from here" in capsys.readouterr().out
     script(monkeypatch)

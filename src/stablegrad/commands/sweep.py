@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from stablegrad import api
 from stablegrad.commands.parsing import Parser
 from stablegrad.commands.report import main as write_report
 from stablegrad.commands.sweep_view import Board, Watch, failures, headline
@@ -123,6 +122,7 @@ def make_executor(arguments: Namespace, plan: Plan) -> Executor:
         for name in ("slots", "threads", "runs_per_gpu")
         if (value := getattr(arguments, name)) is not None and value < 1
     ]
+    threads = max(cell.config.run.threads or arguments.threads for cell in plan.cells)
     devices = {cell.config.run.device for cell in plan.cells}
     gpus = [gpu for gpu in (arguments.gpus or "").split(",") if gpu]
     if not all(gpu.isdigit() for gpu in gpus):
@@ -139,12 +139,14 @@ def make_executor(arguments: Namespace, plan: Plan) -> Executor:
         from stablegrad.sweeps.ray_executor import RayExecutor
 
         share = 1 / arguments.runs_per_gpu if any(device.startswith("cuda") for device in devices) else 0.0
-        return RayExecutor(arguments.address, threads=arguments.threads, gpus=share)
+        return RayExecutor(arguments.address, threads=threads, gpus=share)
+    from stablegrad import api  # brings torch: a mistake in the file is said before
+
     for device in devices:
         api.check_device(device)
     places = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus for _ in range(arguments.runs_per_gpu)]
-    slots = arguments.slots or len(places) or max(1, api.available_cores() // arguments.threads)
-    return LocalPool(slots, threads=arguments.threads, environment=places)
+    slots = arguments.slots or len(places) or max(1, api.available_cores() // threads)
+    return LocalPool(slots, threads=threads, environment=places)
 
 
 def parse_time(text: str, option: str) -> float:

@@ -73,7 +73,9 @@ class Board:
 
     def _print(self, now: Mapping[Entry, Progress]) -> None:
         for entry, progress in now.items():
-            if progress.state in ("done", "failed") and entry.run not in self._ended:
+            if progress.state not in ("done", "failed"):
+                self._ended.discard(entry.run)  # a failed run that is tried again may fail again
+            elif entry.run not in self._ended:
                 self._ended.add(entry.run)
                 said = Text(f"[{len(self._ended)}/{len(now)}] {entry.label}: {_outcome(progress)}")
                 self._console.print(said, soft_wrap=True)

@@ -7,7 +7,6 @@ Freeway (2,500 steps, which count as the end of the game).
 
 import numpy as np
 from gymnasium import spaces
-from minatar import Environment
 
 from stablegrad.envs.episodes import Played
 from stablegrad.envs.ids import minatar_game
@@ -20,6 +19,8 @@ class MinAtarSimulator:
     session_steps: int | None = 0
 
     def __init__(self, spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> None:
+        from minatar import Environment  # brings seaborn and scipy: over a second, for these games only
+
         game, minimal = minatar_game(spec.env_id)
         self.num_envs = num_envs
         self._games = [Environment(game, sticky_action_prob=spec.repeat_action_probability) for _ in range(num_envs)]

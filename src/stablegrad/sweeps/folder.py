@@ -19,7 +19,6 @@ from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_json, write_json
 from stablegrad.runs.folder import RunFolder
-from stablegrad.sweeps.cost import shape_of, total_steps
 from stablegrad.sweeps.grid import Plan
 from stablegrad.sweeps.process import is_claimed
 from stablegrad.sweeps.progress import Progress, progress_of
@@ -117,6 +116,8 @@ class SweepFolder:
 
 
 def entries_of(plan: Plan) -> tuple[Entry, ...]:
+    from stablegrad.sweeps.cost import shape_of, total_steps  # brings torch, which looking at a sweep can do without
+
     return tuple(
         Entry(
             run=cell.config.name,

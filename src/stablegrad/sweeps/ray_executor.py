@@ -17,6 +17,8 @@ from stablegrad.runs.folder import RunFolder
 from stablegrad.sweeps.pool import Stop, Tick, never, unwatched
 from stablegrad.sweeps.process import RunProcess, claim
 
+log = logging.getLogger("stablegrad")
+
 _POLL_SECONDS = 0.25
 # More than there is room for, so that none waits for the driver when another ends.
 _SUBMITTED_PER_SLOT = 2
@@ -84,12 +86,12 @@ class RayExecutor:
                 if not submitted:
                     break
                 ended, _ = ray.wait(list(submitted), timeout=_POLL_SECONDS)
-                codes.update({submitted.pop(reference): ray.get(reference) for reference in ended})
+                codes.update({submitted.pop(reference): _code(ray, reference) for reference in ended})
                 on_tick([path for path in submitted.values() if RunFolder(path).status["state"] == "running"])
         finally:
             for reference in submitted:
                 ray.cancel(reference)
-            codes.update({path: _stopped(ray, reference) for reference, path in submitted.items()})
+            codes.update({path: _code(ray, reference) for reference, path in submitted.items()})
             ray.shutdown()
         on_tick([])
         return {path: code for path, code in codes.items() if code != _NEVER_STARTED}
@@ -103,12 +105,16 @@ def _next(waiting: Iterator[Path], count: int) -> Iterator[Path]:
         yield path
 
 
-def _stopped(ray: Any, reference: Any) -> int:
-    """The code of a cancelled task, once its run has saved and ended."""
+def _code(ray: Any, reference: Any) -> int:
+    """The code of an ended task, or of a cancelled one, once its run has saved. What goes wrong around one run (its
+    node does not see the folder, say) takes no other along."""
     try:
         return ray.get(reference)
     except ray.exceptions.TaskCancelledError:
         return _NEVER_STARTED
+    except ray.exceptions.RayTaskError as error:
+        log.warning("a run ended without a result: %s", error.cause)
+        return FAILED
 
 
 def _connect(address: str | None) -> Any:
