@@ -35,7 +35,7 @@ def write_run(
     flat = {
         "algo": "pqn", "seed": seed, "env_id": "MinAtar/Breakout", "total_timesteps": steps, "num_envs": 8,
         "mlp_type": "default", "mlp_depth": "small", "mlp_width": "small", "use_ln": True, "optimizer": "radam",
-        "learning_rate": 2.5e-4, "cnn_type": "minatar", "checkpoint_every": 1_000, **config,
+        "learning_rate": 2.5e-4, "lr_scale": 1.0, "cnn_type": "minatar", "checkpoint_every": 1_000, **config,
     }  # fmt: skip
     manifest = {
         "stablegrad": "0.1.0", "python": "3.11.7", "torch": "2.13.0+cpu", "platform": "Linux", "cpu": "a processor",
@@ -91,12 +91,19 @@ def write_run(
 
 ARMS = {
     "plain-radam": {"mlp_type": "default", "optimizer": "radam", "level": 0.3},
-    "plain-kron": {"mlp_type": "default", "optimizer": "kron", "learning_rate": 8.3e-5, "level": 0.7},
+    "plain-kron": {
+        "mlp_type": "default",
+        "optimizer": "kron",
+        "learning_rate": 8.3e-5,
+        "lr_scale": 0.332,
+        "level": 0.7,
+    },
     "multi-radam": {"mlp_type": "multiskip_residual", "optimizer": "radam", "level": 0.8},
     "multi-kron": {
         "mlp_type": "multiskip_residual",
         "optimizer": "kron",
         "learning_rate": 8.3e-5,
+        "lr_scale": 0.332,
         "level": 1.1,
     },
 }

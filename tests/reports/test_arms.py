@@ -38,7 +38,7 @@ def test_seeds_and_games_of_one_configuration_are_one_arm(sweep):
 def test_what_follows_is_a_difference_but_not_in_the_name(sweep):
     """Kron runs at a third of the learning rate: that is shown, but names no arm, for the optimizer has done so."""
     compared = study(load_runs([sweep]))
-    assert compared.varying == ("mlp_type", "optimizer", "learning_rate")
+    assert compared.varying == ("mlp_type", "optimizer", "learning_rate", "lr_scale")
     assert compared.shared["mlp_depth"] == "small"
 
 
@@ -90,9 +90,16 @@ def test_labels_use_the_fewest_of_the_other_settings():
     assert labels(settings, ["a", "b", "c"], {}) == ["a 1, b 1", "a 1, b 2", "a 2, b 1"]
 
 
-def test_a_learning_rate_stands_where_it_is_needed():
-    settings = [{"optimizer": o, "learning_rate": lr} for o, lr in (("adam", 0.1), ("adam", 0.2), ("kron", 0.3))]
-    assert labels(settings, ["optimizer", "learning_rate"], {}) == ["Adam, lr 0.1", "Adam, lr 0.2", "Kron"]
+def test_a_learning_rate_stands_wherever_another_was_asked_for():
+    rates = [{"optimizer": o, "learning_rate": lr} for o, lr in (("adam", 0.1), ("adam", 0.2), ("kron", 0.3))]
+    assert labels(rates, ["optimizer", "learning_rate"], {}) == ["Adam, lr 0.1", "Adam, lr 0.2", "Kron, lr 0.3"]
+    norm = [{"use_ln": True, "learning_rate": 2.5e-4}, {"use_ln": False, "learning_rate": 1e30}]
+    assert labels(norm, ["use_ln", "learning_rate"], {}) == ["norm, lr 0.00025", "no norm, lr 1e+30"]
+    scaled = [
+        {"optimizer": "adam", "learning_rate": 0.3, "lr_scale": 1.0},
+        {"optimizer": "kron", "learning_rate": 0.1, "lr_scale": 1 / 3},
+    ]
+    assert labels(scaled, ["optimizer", "learning_rate", "lr_scale"], {}) == ["Adam", "Kron"]
 
 
 @pytest.mark.parametrize(

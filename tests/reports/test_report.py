@@ -105,7 +105,7 @@ def test_what_is_said_and_shown(sweep_page):
 def test_only_differences_stand_in_the_table_of_differences(sweep_page):
     section = sweep_page[1].split('id="what-was-run"')[1].split("</table>")[0]
     columns = re.findall(r'<button type="button">([^<]+)</button>', section)
-    assert columns == ["arm", "mlp type", "optimizer", "lr", "runs"]
+    assert columns == ["arm", "mlp type", "optimizer", "lr", "lr scale", "runs"]
 
 
 def test_files_beside_the_page(sweep_page):

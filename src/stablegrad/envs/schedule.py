@@ -97,7 +97,7 @@ def parse_schedule(texts: Sequence[str]) -> tuple[GameTask, ...]:
             tasks.append(parse_task(text))
         except UserError as error:
             problems += [problem for problem in error.problems if problem not in problems]
-    if not problems:
+    if len(tasks) > 1 or not problems:
         problems += _together(tasks)
     if problems:
         raise UserError(problems)

@@ -75,15 +75,16 @@ def phrase(key: str, value: Any) -> str:
 
 
 def labels(settings: Sequence[Mapping[str, Any]], keys: Sequence[str], config: Mapping[str, Any]) -> list[str]:
-    """One label an arm: of `keys`, most telling first, network and optimizer wherever they differ.
+    """One label an arm: of `keys`, most telling first, network, optimizer and learning rate wherever they differ.
 
-    Of the rest (a learning rate, say) stands there what it takes to tell arms apart, and only in labels that would be
-    the same without it. A single arm has nothing to be told apart from: it is named by what `config` says it is.
+    A rate that differs by an optimizer's own scale alone does not. Of the rest stands there what it takes to tell arms
+    apart, and only in labels that would be the same without it. A single arm has nothing to be told apart from: it is
+    named by what `config` says it is.
     """
     if len(settings) == 1:
         shown = [key for key in ("algo", "mlp_type", "optimizer") if config.get(key) is not None]
         return [", ".join(show(key, config[key]) for key in shown) or "all runs"]
-    core = [key for key in keys if key in _CORE]
+    core = [key for key in keys if key in _CORE or (key == "learning_rate" and _asked_rates(settings) > 1)]
     chosen = [*core]
     parts = _parts(settings, chosen)
     for key in keys:
@@ -93,6 +94,12 @@ def labels(settings: Sequence[Mapping[str, Any]], keys: Sequence[str], config: M
     chosen.sort(key=keys.index)
     shown_keys = [chosen if alike[tuple(frozen(arm[key]) for key in core)] > 1 else core for arm in settings]
     return [", ".join(phrase(key, arm[key]) for key in shown) for arm, shown in zip(settings, shown_keys, strict=True)]
+
+
+def _asked_rates(settings: Sequence[Mapping[str, Any]]) -> int:
+    """How many learning rates were asked for, before the optimizers' own scale."""
+    asked = {float(arm["learning_rate"]) / float(arm.get("lr_scale") or 1) for arm in settings if arm["learning_rate"]}
+    return len({f"{rate:.6g}" for rate in asked})
 
 
 def _parts(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
