@@ -79,9 +79,9 @@ class Design:
         yield Case("dead ReLUs", plain, f"{_AGENTS}:Dead{self.sick_name}", {**shared, **self.networks[plain]})
         if game.startswith("MinAtar"):
             yield Case("frozen encoder", net, f"{_AGENTS}:Frozen{self.sick_name}", network)
-        elif game == _FORAGE:  # `auto` has no encoder for its observations
-            with_encoder = {**network, "cnn_type": "minatar"}
-            yield Case("frozen encoder", f"{net}-conv", f"{_AGENTS}:Frozen{self.sick_name}", with_encoder)
+        elif game == _FORAGE:  # whose own observations are flattened, without an encoder
+            seen = {**network, "env_id": f"{_FORAGE}Seen", "cnn_type": "minatar"}
+            yield Case("frozen encoder", net, f"{_AGENTS}:Frozen{self.sick_name}", seen)
 
 
 _WATCHED = {"diagnostics": "full", "threads": 1, "checkpoint_every": 10**9}

@@ -78,3 +78,12 @@ class Forage(gymnasium.Env[Any, Any]):
         for plane, (row, column) in enumerate((self.walker, self.fruit)):
             seen[plane, row + _MARGIN, column + _MARGIN] = 1.0
         return seen
+
+
+class ForageSeen(Forage):
+    """The same in bytes, which networks take for an image and give an encoder: the numbers of Forage they flatten."""
+
+    observation_space: spaces.Box = spaces.Box(0, 255, (2, 10, 10), np.uint8)
+
+    def _look(self) -> Any:
+        return (255 * super()._look()).astype(np.uint8)
