@@ -156,7 +156,8 @@ def _tables(counts: Mapping[str, Any]) -> list[str]:
     missed = [one for one in verdicts if one["truth"] != HEALTHY and not _named(one)]
     wrong = [one for one in verdicts if one["truth"] == HEALTHY and one["findings"]]
     for title, ones in (("Not named", missed), ("Healthy and accused", wrong)):
-        lines += ["", f"{title}:", "", *(f"- `{one['run']}`: {_said(one)}" for one in ones)]
+        listed = [f"- `{one['run']}`: {_said(one)}" for one in ones]
+        lines += ["", f"{title}:", "", *(listed or ["- none"])]
     return [*lines, ""]
 
 
