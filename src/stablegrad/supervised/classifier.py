@@ -8,6 +8,7 @@ convolutions in front of the trunk (`--cnn_type none` leaves it out), cross-entr
 
 import operator
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -61,8 +62,7 @@ class Classifier(Algorithm):
     @classmethod
     def total_steps(cls, **sections: Any) -> int:
         """Updates: a step of supervised training is one update."""
-        config: ClassifierConfig = sections["agent"]
-        return curriculum_of(config, load(config), seed=sections["run"].seed).updates
+        return _updates(sections["agent"], sections["run"].seed)
 
     def __init__(
         self, config: ClassifierConfig, network: NetworkSpec, images: ImageSet, *, seed: int, device: torch.device
@@ -179,6 +179,12 @@ def masks_of(batch: Batch) -> dict[str, Tensor]:
 def load(config: ClassifierConfig) -> ImageSet:
     """The images that the config names. Raises UserError, which names the file, where they cannot be had."""
     return load_images(config.dataset, data_dir=config.data_path, subset=config.subset, download=config.download)
+
+
+@lru_cache(maxsize=64)
+def _updates(config: ClassifierConfig, seed: int) -> int:
+    """How many updates a run makes; kept, for the cells of a sweep ask for it by the hundred, and it takes reading."""
+    return curriculum_of(config, load(config), seed=seed).updates
 
 
 def curriculum_of(config: ClassifierConfig, images: ImageSet, *, seed: int) -> Curriculum:
