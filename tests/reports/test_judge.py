@@ -8,6 +8,7 @@ from stablegrad.reports.arms import choose_baseline, pooled_over_sizes, study
 from stablegrad.reports.bootstrap import Interval
 from stablegrad.reports.judge import judge
 from stablegrad.reports.load import load_runs
+from stablegrad.reports.sections import scores_table
 from stablegrad.reports.sentences import doubts, interval_text, number, p_text, supported
 
 
@@ -111,6 +112,7 @@ def test_failures_are_named_and_count(tmp_path):
     assert "different numbers of seeds (4 to 5)" in doubted
     assert judgement.of(compared.arms[0]).seeds == 5
     assert "Better than plain [1 of 6 runs failed], beyond chance" in text(supported(judgement))
+    assert "plain [1 of 6 runs failed]" in [row[0].text for row in scores_table(judgement).rows]
     _, alone = judged([tmp_path / "broken"])
     assert "[1 of 1 run failed] ends at" in text(supported(alone))
 

@@ -15,7 +15,7 @@ from stablegrad.reports.judge import Judgement, Verdict
 from stablegrad.reports.load import RunRecord
 from stablegrad.reports.names import name_of, percent, show
 from stablegrad.reports.scores import RELATIVE_ERROR, SUITES, hns_table_name, predicted_median
-from stablegrad.reports.sentences import interval_text, number, p_text, plural
+from stablegrad.reports.sentences import interval_text, named, number, p_text, plural
 
 MOST_ARM_COLUMNS = 8
 UNFOLDED_ROWS = 24
@@ -34,7 +34,7 @@ def scores_table(judgement: Judgement) -> Table:
     columns += ["better on", "median improvement"] if compared and several else []
     rows = []
     for verdict in judgement.ranked:
-        cells = [Cell(verdict.label), Cell(str(verdict.seeds), verdict.seeds), _number(verdict.iqm.point)]
+        cells = [Cell(named(verdict)), Cell(str(verdict.seeds), verdict.seeds), _number(verdict.iqm.point)]
         interval = f"{number(verdict.iqm.low)} to {number(verdict.iqm.high)}" if verdict.seeds > 1 else "one seed"
         cells.append(Cell(interval, verdict.iqm.low))
         cells += [_number(verdict.median.point), _number(verdict.mean.point)] if several else []

@@ -43,9 +43,9 @@ def supported(judgement: Judgement, *, arm: str = "arm") -> list[str]:
     if len(judgement.verdicts) == 1:
         return [_about_one(judgement.verdicts[0])]
     best = judgement.ranked[0]
-    base = next(_named(verdict) for verdict in judgement.verdicts if verdict.scores.arm is judgement.baseline)
+    base = next(named(verdict) for verdict in judgement.verdicts if verdict.scores.arm is judgement.baseline)
     said = [
-        f"{_named(best)} has the highest IQM of {plural(len(judgement.verdicts), arm)} on {judgement.where}:"
+        f"{named(best)} has the highest IQM of {plural(len(judgement.verdicts), arm)} on {judgement.where}:"
         f" {_with_interval(best)}."
     ]
     compared = [verdict for verdict in judgement.ranked if verdict.comparison is not None]
@@ -108,12 +108,12 @@ def doubts(study: Study, judgement: Judgement) -> list[str]:
 
 def _about_one(only: Verdict) -> str:
     if only.seeds == 1:
-        return f"{_named(only)} ends at {number(only.iqm.point)}; one seed gives no interval, supports no claim."
+        return f"{named(only)} ends at {number(only.iqm.point)}; one seed gives no interval, supports no claim."
     runs = plural(only.scores.matrix.size, "run")
-    return f"{_named(only)} ends at an IQM of {_with_interval(only)} over {runs}."
+    return f"{named(only)} ends at an IQM of {_with_interval(only)} over {runs}."
 
 
-def _named(verdict: Verdict) -> str:
+def named(verdict: Verdict) -> str:
     """An arm, and how many of its runs failed: what they failed at is a score that they might not have kept."""
     runs = verdict.scores.arm.runs
     failed = sum(run.state == "failed" for run in runs)
@@ -128,6 +128,6 @@ def _with_interval(verdict: Verdict) -> str:
 
 
 def _listed(verdicts: Sequence[Verdict], most: int = 6) -> str:
-    shown = [f"{_named(v)} ({p_text(v.comparison.adjusted_p)})" for v in verdicts[:most] if v.comparison]
+    shown = [f"{named(v)} ({p_text(v.comparison.adjusted_p)})" for v in verdicts[:most] if v.comparison]
     rest = len(verdicts) - len(shown)
     return "; ".join(shown) + (f"; and {rest} more" if rest else "")
