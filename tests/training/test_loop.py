@@ -162,11 +162,3 @@ def test_building_a_training_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Training(RunConfig.resolve("pqn", {**SMALL, **CARTPOLE, **PQN})).close()
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("interval", [100, 10_000])
-def test_the_last_row_is_of_the_last_step(run, interval):
-    """Whatever the interval of the rows: what lies behind its last multiple is logged too, once."""
-    folder = run("pqn", {**CARTPOLE, **PQN, "log_every": interval})
-    assert [row["step"] for row in folder.rows()][-1] == 256
-    assert len({row["step"] for row in folder.rows()}) == len(list(folder.rows()))

@@ -100,8 +100,6 @@ class Session(ABC):
                 if self.step >= self._due["checkpoint"] and self.agent.boundary:
                     self._due["checkpoint"] = self.step + self.config.run.checkpoint_every
                     self._save(required=False)
-            if self.step >= self.total_steps and self._row_mark[0] < self.step:
-                self._row()  # what lies behind the last multiple of the interval
             self._save(required=True)
         except NonFinite as error:
             self.folder.set_status("failed", self.step, reason=str(error))
