@@ -74,7 +74,8 @@ def outcome(arm: Arm, folder: Path) -> Outcome:
     rows = list(read_lines(folder / "metrics.jsonl"))
     scores = [game["score"] for game in read_lines(folder / "episodes.jsonl")]
     last = scores[-LAST_GAMES:]
-    layers = [name for name in rows[-1] if name.startswith("gradients/raw/trunk.")]
+    # Rows without an update between them hold no norms: the last one, where a run ends between two rollouts.
+    layers = [name for name in {name: None for row in rows for name in row} if name.startswith("gradients/raw/trunk.")]
     return Outcome(
         arm,
         score=sum(last) / len(last),

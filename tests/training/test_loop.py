@@ -162,3 +162,13 @@ def test_building_a_training_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Training(RunConfig.resolve("pqn", {**SMALL, **CARTPOLE, **PQN})).close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("interval", [100, 10_000])
+def test_the_last_row_is_of_the_last_step(run, interval):
+    """Whatever the interval of the rows: what lies behind its last multiple is logged too, once."""
+    folder = run("pqn", {**CARTPOLE, **PQN, "log_every": interval})
+    rows = list(folder.rows())
+    assert rows[-1]["step"] == 256
+    assert len({row["step"] for row in rows}) == len(rows)
+    assert any(name.startswith("gradients/raw/") for name in rows[-1])  # its last update is measured for it

@@ -65,7 +65,7 @@ class Member(SupervisedTraining):
     @property
     def measures(self) -> bool:
         """Whether the next update is to be measured: a row is due behind it."""
-        return self.config.run.diagnostics != "off" and self.step + 1 >= self._due["row"]
+        return self.config.run.diagnostics != "off" and self._row_is_due(self.step + 1)
 
     @property
     def checkpoint_is_due(self) -> bool:

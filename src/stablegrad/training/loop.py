@@ -97,7 +97,7 @@ class Training(Session):
         if self.budget.eval_every is not None and self._is_due("evaluation", self.budget.eval_every):
             self._evaluate()
         due = self.agent.boundary and self._is_due("row", self.config.run.log_every)
-        if due or self._task_ends():
+        if due or self._task_ends() or self.step >= self.total_steps:
             self._row()
         self.recorder.progress(self.step, self.total_steps)
 

@@ -131,7 +131,7 @@ class Session(ABC):
         for batch in self.agent.batches():
             if not seen and probing and settings.diagnostics == "full":
                 before = copy.deepcopy(next(iter(self.agent.groups.values())))
-            measure = not seen and settings.diagnostics != "off" and self.step >= self._due["row"]
+            measure = not seen and settings.diagnostics != "off" and self._row_is_due(self.step)
             try:
                 follow = measure and settings.diagnostics == "full"
                 report = self.learner.update(batch, step=self.step, measure=measure, follow=follow)
@@ -167,6 +167,10 @@ class Session(ABC):
     def _probe_clock(self) -> int:
         """What the interval between probes counts: steps where one is given, else updates."""
         return self.step if self.config.run.diagnostics_every is not None else self.learner.updates
+
+    def _row_is_due(self, step: int) -> bool:
+        """Whether an update at `step` is measured for a row: the last step has one, whatever the interval."""
+        return step >= min(self._due["row"], self.total_steps)
 
     def _is_due(self, what: str, every: int | None) -> bool:
         """Whether `what` is due at this step; if so, when next: intervals count from the last multiple."""
