@@ -2,8 +2,10 @@
 
 import json
 import logging
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -136,3 +138,69 @@ def test_an_upload_that_fails_is_one_clear_message(tmp_path, capsys, raised, sai
     tracker.write_text(f"def broken(path, config):\n    raise {raised}\n")
     assert main(["upload", str(tmp_path), "--to", f"{tracker}:broken"]) == 2
     assert said in capsys.readouterr().err
+
+
+class FakeRun(Memory):
+    """What wandb.init and trackio.init return: wandb's counts its steps, which only go up."""
+
+    step = 0
+
+    def log(self, scalars, step):
+        super().log(step, scalars)
+        self.step = step
+
+    def finish(self):
+        self.close()
+
+
+@pytest.mark.parametrize(("tracker", "folder"), [("wandb", {"dir"}), ("trackio", set())])
+def test_runs_are_named_by_their_folder_so_that_a_resumed_one_goes_on(tmp_path, monkeypatch, tracker, folder):
+    made, run = [], FakeRun()
+    monkeypatch.setitem(sys.modules, tracker, SimpleNamespace(init=lambda **asked: made.append(asked) or run))
+    path = tmp_path / "pqn-Breakout-1-a5"
+    sink = trackers.TRACKERS[tracker](path, {"algo": "pqn", "seed": 1})
+    assert made[0].keys() - {"id"} == {"project", "name", "config", "resume"} | folder
+    assert (made[0]["name"], made[0]["resume"], made[0]["config"]) == (path.name, "allow", {"algo": "pqn", "seed": 1})
+    for step in (10, 20):
+        sink.log(step, {"losses/loss": 1 / step})
+    sink.close()
+    assert run.rows == [(10, {"losses/loss": 0.1}), (20, {"losses/loss": 0.05})]
+    assert run.closed
+
+
+def test_wandb_is_not_sent_the_steps_that_a_resumed_run_repeats(tmp_path, monkeypatch):
+    run = FakeRun()
+    run.step = 20  # what the process that was killed had sent
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **asked: run))
+    sink = trackers.WandbSink(tmp_path, {})
+    for step in (10, 20, 30):
+        sink.log(step, {"losses/loss": 1.0})
+    assert [step for step, _ in run.rows] == [20, 30]
+
+
+def test_mlflow_gets_settings_as_parameters_and_rows_as_metrics(tmp_path, monkeypatch):
+    calls = []
+
+    class Client:
+        def create_run(self, experiment, run_name):
+            calls.append(("create", experiment, run_name))
+            return SimpleNamespace(info=SimpleNamespace(run_id="r1"))
+
+        def log_param(self, *what):
+            calls.append(("param", *what))
+
+        def log_metric(self, *what, step):
+            calls.append(("metric", *what, step))
+
+        def set_terminated(self, run):
+            calls.append(("end", run))
+
+    experiment = SimpleNamespace(experiment_id="7")
+    fake = SimpleNamespace(MlflowClient=Client, set_experiment=lambda name: experiment)
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    sink = trackers.MlflowSink(tmp_path / "run", {"seed": 1})
+    sink.log(10, {"losses/loss": 0.5})
+    sink.close()
+    assert calls == [
+        ("create", "7", "run"), ("param", "r1", "seed", 1), ("metric", "r1", "losses/loss", 0.5, 10), ("end", "r1"),
+    ]  # fmt: skip
