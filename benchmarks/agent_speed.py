@@ -16,14 +16,13 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from sb3_speed import Clock
+from sb3_speed import timed
 
 SHARED = {
     "env_id": "Breakout-v5", "mlp_depth": "published", "use_ln": False, "optimizer": "adam", "threads": 1,
@@ -42,22 +41,7 @@ TARGET_PASSES = {"pqn": 0, "ppo": 0, "dqn": 1, "rainbow": 2}
 
 def trained(algo: str) -> float:
     """Steps for each second of processor time of a run."""
-    from stablegrad import train
-
-    settings = {**SHARED, **AGENTS[algo], "algo": algo}
-    clock = Clock(settings["total_timesteps"])
-
-    class Watch:
-        def on_row(self, row: object) -> None: ...
-
-        def on_progress(self, step: int, total: int) -> None:
-            clock.read(step)
-
-        def close(self) -> None: ...
-
-    with tempfile.TemporaryDirectory() as folder:
-        train(settings, run_dir=Path(folder) / "run", observers=[Watch()])
-    return clock.speeds()["processor"]
+    return timed({**SHARED, **AGENTS[algo], "algo": algo})["processor"]
 
 
 def bound(algo: str) -> float:

@@ -6,6 +6,7 @@ down and trained after that, and is judged once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 HEALTHY = "healthy"
@@ -196,10 +197,10 @@ _FRESH_NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "dense": {"mlp_type": "densenet", "mlp_depth": 3, "mlp_width": 64, "use_ln": True},
 }
 
-_FRESH_DEEP = {"mlp_depth": 5, "mlp_width": 160, "use_ln": False}
+_fresh = partial(Design, networks=_FRESH_NETWORKS, deep={"mlp_depth": 5, "mlp_width": 160, "use_ln": False})
 
 FRESH = (
-    Design(
+    _fresh(
         algo="pqn",
         sick_name="PQN",
         settings={
@@ -213,12 +214,10 @@ FRESH = (
             "end_e": 0.05,
         },
         games={_CATCH: {}, _FORAGE: {}},
-        networks=_FRESH_NETWORKS,
-        deep=_FRESH_DEEP,
         healthy_seeds=(21, 22),
         sick_seeds=(21, 22),
     ),
-    Design(
+    _fresh(
         algo="ppo",
         sick_name="PPO",
         settings={
@@ -230,28 +229,22 @@ FRESH = (
             "clip_coef": 0.2,
         },
         games={_CATCH: {}, _FORAGE: {}},
-        networks=_FRESH_NETWORKS,
-        deep=_FRESH_DEEP,
         healthy_seeds=(21, 22),
         sick_seeds=(21, 22),
     ),
-    Design(
+    _fresh(
         algo="dqn",
         sick_name="DQN",
         settings={**_FRESH_REPLAY, **_EXPLORED, "total_timesteps": 12_000, "double": True},
         games={_CATCH: {}, _FORAGE: {}},
-        networks=_FRESH_NETWORKS,
-        deep=_FRESH_DEEP,
         healthy_seeds=(21,),
         sick_seeds=(23,),
     ),
-    Design(
+    _fresh(
         algo="rainbow",
         sick_name="Rainbow",
         settings={**_FRESH_REPLAY, "total_timesteps": 8000},
         games={_CATCH: {**_EXPLORED, "noisy": "off"}, _FORAGE: {"noisy": "head"}},
-        networks=_FRESH_NETWORKS,
-        deep=_FRESH_DEEP,
         healthy_seeds=(21,),
         sick_seeds=(22,),
     ),

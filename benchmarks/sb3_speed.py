@@ -13,8 +13,10 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 PPO = {"num_envs": 8, "num_steps": 128, "epochs": 4, "minibatches": 4}
 DQN = {"learning_starts": 1000, "train_freq": 4, "batch": 32, "buffer": 20_000}
@@ -39,18 +41,11 @@ class Clock:
         return {"wall": made / wall, "processor": made / processor}
 
 
-def ours(algo: str, steps: int, threads: int) -> dict[str, float]:
-    import tempfile
-
+def timed(settings: dict[str, Any]) -> dict[str, float]:
+    """The speeds of one of our runs, whose folder goes with it."""
     from stablegrad import train
 
-    settings = {
-        "algo": algo, "env_id": "Breakout-v5", "total_timesteps": steps, "mlp_depth": "published", "use_ln": False,
-        "optimizer": "adam", "threads": threads, "log_every": steps // 10, "diagnostics": "off", "seed": 1,
-    }  # fmt: skip
-    if algo == "dqn":
-        settings |= {"buffer_size": DQN["buffer"], "learning_starts": DQN["learning_starts"]}
-    clock = Clock(steps)
+    clock = Clock(settings["total_timesteps"])
 
     class Watch:
         def on_row(self, row: object) -> None: ...
@@ -63,6 +58,16 @@ def ours(algo: str, steps: int, threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         train(settings, run_dir=Path(folder) / "run", observers=[Watch()])
     return clock.speeds()
+
+
+def ours(algo: str, steps: int, threads: int) -> dict[str, float]:
+    settings = {
+        "algo": algo, "env_id": "Breakout-v5", "total_timesteps": steps, "mlp_depth": "published", "use_ln": False,
+        "optimizer": "adam", "threads": threads, "log_every": steps // 10, "diagnostics": "off", "seed": 1,
+    }  # fmt: skip
+    if algo == "dqn":
+        settings |= {"buffer_size": DQN["buffer"], "learning_starts": DQN["learning_starts"]}
+    return timed(settings)
 
 
 def theirs(algo: str, steps: int, threads: int) -> dict[str, float]:

@@ -51,15 +51,16 @@ def _table(plan: Plan, costs: Mapping[Cell, Estimate]) -> Table:
     for arm in plan.arms:
         cells = [cell for cell in plan.cells if cell.arm == arm]
         worst = max((costs[cell] for cell in cells), key=lambda cost: cost.seconds)
-        table.add_row(
-            Text(arm),
-            str(len(cells)),
-            f"{max(total_steps(cell.config) for cell in cells):,}",
-            _time(worst.seconds),
-            _UNKNOWN if math.isnan(worst.seconds) else size(worst.disk),
-            "measured" if worst.measured else "" if math.isnan(worst.seconds) else "extrapolated",
-        )
+        steps = max(total_steps(cell.config) for cell in cells)
+        table.add_row(Text(arm), str(len(cells)), f"{steps:,}", *_of_one(worst))
     return table
+
+
+def _of_one(cost: Estimate) -> tuple[str, str, str]:
+    """Time, disk, and where both come from."""
+    if math.isnan(cost.seconds):
+        return _UNKNOWN, _UNKNOWN, ""
+    return duration(cost.seconds), size(cost.disk), "measured" if cost.measured else "extrapolated"
 
 
 def _sums(plan: Plan, costs: Mapping[Cell, Estimate], left: Mapping[Cell, Estimate], *, slots: int) -> list[str]:
@@ -70,20 +71,17 @@ def _sums(plan: Plan, costs: Mapping[Cell, Estimate], left: Mapping[Cell, Estima
         f"{plan.name}: {len(plan.cells)} runs, {len(left)} of them to do"
         f" ({len(plan.arms)} arms, {count} task{'s' if count > 1 else ''}, {len(plan.seeds)} seeds)"
     ]
+    notes = [f"note: {text}" for text in plan.merged]
     if math.isnan(work):
-        lines.append("time and disk unknown: the calibration time was too short to measure; try --calibration 10m")
-    else:
-        lines.append(
-            f"about {duration(max(work / slots, longest))} with {slots} at a time ({duration(work)} of runs),"
-            f" {size(sum(cost.disk for cost in costs.values()))} of disk"
-        )
-    if not math.isnan(work) and not all(cost.measured for cost in costs.values()):
+        why = "the calibration time was too short to measure; try --calibration 10m"
+        return [*lines, f"time and disk unknown: {why}", *notes]
+    lines.append(
+        f"about {duration(max(work / slots, longest))} with {slots} at a time ({duration(work)} of runs),"
+        f" {size(sum(cost.disk for cost in costs.values()))} of disk"
+    )
+    if not all(cost.measured for cost in costs.values()):
         lines.append("extrapolated: the calibration time did not reach these shapes; --calibration 10m measures more")
-    return lines + [f"note: {text}" for text in plan.merged]
-
-
-def _time(seconds: float) -> str:
-    return _UNKNOWN if math.isnan(seconds) else duration(seconds)
+    return lines + notes
 
 
 def size(count: float) -> str:
