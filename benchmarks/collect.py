@@ -29,7 +29,8 @@ def summary(run: RunRecord) -> dict:
     edges = np.linspace(0, run.config["total_timesteps"], CURVE_POINTS + 1)
     bins = [scores[(steps > low) & (steps <= high)] for low, high in itertools.pairwise(edges)]
     rows = list(read_lines(run.path / "metrics.jsonl"))
-    raw = [name for name in rows[-1] if name.startswith("gradients/raw/") and name != "gradients/raw/total"]
+    names = dict.fromkeys(name for row in rows for name in row)  # a row without an update holds no norms
+    raw = [name for name in names if name.startswith("gradients/raw/") and name != "gradients/raw/total"]
     return {
         "seed": run.config["seed"],
         "state": read_json(run.path / "status.json")["state"],

@@ -5,7 +5,8 @@
     python benchmarks/task_tables.py runs/changing_games --json benchmarks/results/changing_games.json
 
 For every arm: the value of each task by seed, the mean over seeds with its 95 % bootstrap interval, the change from
-first to last visit, and the gap to fresh networks where they were run. Figures (of runs on images): accuracy over the
+first to last visit, the gap to fresh networks where they were run, and the median gradient norm over the rows of all
+seeds. Figures (of runs on images): accuracy over the
 updates with the change points, and the gradient norm by depth as boxes over all rows of all seeds.
 """
 
@@ -50,6 +51,8 @@ def tables(compared: Study, rng: np.random.Generator) -> dict[str, Any]:
             "mean, low, high": [summary(column, rng) for column in one.final.T],
             "values": np.round(one.final, 4).tolist(),
         }
+        if norms := gradient_norms(one.arm):
+            entry["gradient norm before clipping, median"] = round(float(np.median(np.concatenate(norms))), 3)
         if len(one.change()):
             entry["change"] = summary(one.change(), rng)
         if one.arm.label in behind:
@@ -58,6 +61,11 @@ def tables(compared: Study, rng: np.random.Generator) -> dict[str, Any]:
             entry["gap, tasks 2 on"] = summary(gap.final[:, 1:].mean(axis=1), rng)
         found[one.arm.label] = entry
     return found
+
+
+def gradient_norms(arm: Arm) -> list[Floats]:
+    """Of every finished run, the norms of all its rows."""
+    return [run.series[GRADIENT].values for run in arm.runs if run.state == "done" and GRADIENT in run.series]
 
 
 def network_of(arm: Arm) -> str:
@@ -103,11 +111,10 @@ def gradient_figure(compared: Study, name: str) -> Figure:
     for network in sorted({network_of(arm) for arm in arms}):
         boxes = {}
         for arm in (arm for arm in arms if network_of(arm) == network):
-            values = [run.series[GRADIENT].values for run in arm.runs if run.state == "done" and GRADIENT in run.series]
-            if values:
+            if norms := gradient_norms(arm):
                 config = arm.runs[0].config
                 label = f"{show('optimizer', config['optimizer'])}\n{config['mlp_depth']}"
-                boxes[label] = np.concatenate(values)
+                boxes[label] = np.concatenate(norms)
         shares = {label.replace("\n", ", "): np.percentile(v, (5, 25, 50, 75, 95)) for label, v in boxes.items()}
         rows = [(label, *map(float, marks)) for label, marks in shares.items()]
         panels.append(Panel(network, partial(draw_boxes, boxes=boxes), rows))

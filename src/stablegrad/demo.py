@@ -75,7 +75,8 @@ def outcome(arm: Arm, folder: Path) -> Outcome:
     scores = [game["score"] for game in read_lines(folder / "episodes.jsonl")]
     last = scores[-LAST_GAMES:]
     # Rows without an update between them hold no norms: the last one, where a run ends between two rollouts.
-    layers = [name for name in {name: None for row in rows for name in row} if name.startswith("gradients/raw/trunk.")]
+    names = dict.fromkeys(name for row in rows for name in row)
+    layers = [name for name in names if name.startswith("gradients/raw/trunk.")]
     return Outcome(
         arm,
         score=sum(last) / len(last),

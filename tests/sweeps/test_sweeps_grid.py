@@ -152,6 +152,7 @@ def test_a_sweep_without_an_algorithm_says_so() -> None:
 def test_the_examples_are_the_demonstration_and_what_surrounds_it() -> None:
     plans = {path.stem: grid.expand(file.read(path)) for path in EXAMPLES.glob("*.toml")}
     assert {name: len(plan.cells) for name, plan in plans.items()} == {
+        "atari_agents": 9,
         "changing_games": 36,
         "demo_500k": 18,
         "depth_collapse": 36,
