@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import PQN, SMALL, assert_identical, final_state, tensors_of
+from small_runs import DQN, PQN, RAINBOW, SMALL, assert_identical, final_state, tensors_of
 
+from stablegrad import api
 from stablegrad.agents.pqn import PQN as PQNAgent
 from stablegrad.cli import main
 from stablegrad.errors import UserError
@@ -187,8 +188,6 @@ def test_an_observer_that_raises_is_dropped_and_the_run_goes_on(run):
 
 
 def test_a_fork_starts_from_the_checkpoint_with_the_change(run, tmp_path):
-    from stablegrad import api
-
     source = run("pqn", CARTPOLE)
     forked = api.fork(
         source.path,
@@ -202,6 +201,22 @@ def test_a_fork_starts_from_the_checkpoint_with_the_change(run, tmp_path):
     for name, value in before.items():  # four updates at a rate of 1e-9 leave the parameters where they were
         assert (after[name] - value).abs().max() < 1e-6
     assert [row["step"] for row in forked.metrics][-1] == 512
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings", "changes", "discounts"),
+    [
+        ("dqn", DQN, {}, {0.0, 0.99}),  # the control: nothing changed
+        ("dqn", DQN, {"gamma": 0.5}, {0.0, 0.5}),
+        ("rainbow", RAINBOW, {"gamma": 0.5, "n_step": 2}, {0.0, 0.25}),
+    ],
+)
+def test_a_forked_replay_folds_returns_as_the_changed_settings_say(run, tmp_path, algo, settings, changes, discounts):
+    """What is left of an episode is shorter than n steps only behind a time-out: CartPole has none so early."""
+    source = run(algo, {"env_id": "CartPole-v1", **settings, "total_timesteps": 256})
+    forked = api.fork(source.path, {"total_timesteps": 320, **changes}, run_dir=tmp_path / "fork")
+    seen = forked.agent().experience.sample(400)["discounts"].unique().tolist()
+    assert seen == pytest.approx(sorted(discounts))
 
 
 def test_the_folder_of_a_run_is_not_used_twice(run, tmp_path, capsys):

@@ -51,8 +51,8 @@ class ReplayRing:
     the space unless given (`frame_stack`).
 
     Rows are one-step and raw. n-step returns are folded when sampled (`nstep`), so `n_step` and `gamma` may
-    be assigned during training. `life_loss_ends`: a lost life counts as a termination, though the game plays
-    on. `clip_rewards`: each step's to [-1, 1], before folding.
+    be assigned during training; they are settings, and no part of the state. `life_loss_ends`: a lost life
+    counts as a termination, though the game plays on. `clip_rewards`: each step's to [-1, 1], before folding.
 
     Where episodes are very short (under forty steps, for Atari), frames run out before rows do, and a little
     less than `capacity` is kept.
@@ -172,10 +172,8 @@ class ReplayRing:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, the stored experience as segments (views, not copies)."""
+        """Everything but the settings, the stored experience as segments (views, not copies)."""
         return {
-            "n_step": self.n_step,
-            "gamma": self.gamma,
             "count": self._count,
             "oldest": self._oldest,
             "pending": self._pending.copy(),
@@ -185,9 +183,7 @@ class ReplayRing:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of a ring that was built with the same arguments."""
-        self.n_step = state["n_step"]
-        self.gamma = state["gamma"]
+        """Take over the state of a ring of the same spaces, capacity and environments; settings may be others."""
         self._count = state["count"]
         self._oldest = state["oldest"]
         self._pending[:] = state["pending"]
