@@ -8,9 +8,10 @@ import pytest
 from stablegrad.reports.arms import game_of, study
 from stablegrad.reports.compose import compose
 from stablegrad.reports.curves import final_value
+from stablegrad.reports.final import curve_metric
 from stablegrad.reports.load import Series, load_run
 from stablegrad.reports.markdown import render_markdown
-from stablegrad.reports.tasks import arms_on_tasks, change_steps, gaps, task_names, task_results
+from stablegrad.reports.tasks import TaskCurve, arms_on_tasks, change_steps, gaps, task_names, task_results
 
 
 def write(path, rows, *, metric, **config):
@@ -67,7 +68,7 @@ def test_the_gap_pairs_seeds_with_their_fresh_twin(tmp_path):
     ]  # fmt: skip
     (gap,) = gaps(arms_on_tasks(study(runs)))
     assert gap.final == pytest.approx(np.array([[0.0, 0.4]]))
-    assert gap.late is None  # it never reaches 0.81
+    assert gap.late.tolist() == [[1.0, np.inf]]  # in task 2 it never reaches 0.81
     other = images(tmp_path / "x", [0.2, 0.8, 0.1, 0.5], seed=1, use_ln=True)
     assert len(gaps(arms_on_tasks(study([*runs, other])))) == 1
 
@@ -91,3 +92,39 @@ def test_the_report_has_the_section_only_where_tasks_change(tmp_path):
     assert "| 0.800 | 0.500 | -0.300 |" in text
     still = write(tmp_path / "b", [(10, 1, 0.5, 0), (20, 1, 0.6, 0)], metric="train/accuracy", stream="stationary")
     assert "## Task by task" not in render_markdown(compose([still]), figures="f")
+
+
+def test_area_and_steps_of_a_curve():
+    curve = TaskCurve(steps=(10, 20, 40), values=(0.2, 0.5, 0.8))
+    assert curve.area == pytest.approx((0.2 * 10 + 0.5 * 10 + 0.8 * 20) / 40)
+    assert [curve.steps_to(value) for value in (0.5, 0.51, 0.81)] == [20, 40, np.inf]
+
+
+def test_the_area_does_not_depend_on_when_one_looks():
+    assert TaskCurve((1, 2, 50), (1.0, 1.0, 1.0)).area == pytest.approx(1)
+    early_looks = TaskCurve((1, 2, 3, 40), (0.0, 0.0, 0.0, 1.0))
+    assert early_looks.area == pytest.approx(37 / 40)  # the plain mean is 1/4
+
+
+def test_a_fresh_network_that_ends_below_0_has_no_90_percent(tmp_path):
+    """Nine tenths of -10 are -9: more than it reached, and no share of anything."""
+    rows = [(50, 1, -20.0, 1), (100, 1, -10.0, 1), (150, 2, -20.0, 1), (200, 2, -10.0, 1)]
+    runs = [
+        write(tmp_path / f"{fresh}", rows, metric="train/episode_return", task_schedule=["A", "B"], env_id="A",
+              fresh_networks=fresh)
+        for fresh in (False, True)
+    ]  # fmt: skip
+    (gap,) = gaps(arms_on_tasks(study(runs)))
+    assert np.isnan(gap.late).all()
+    assert "| 1 | – | – | – |" in render_markdown(compose(runs), figures="f")
+
+
+def test_a_test_accuracy_that_only_the_first_task_has_judges_nothing(tmp_path):
+    """With true labels in task 1 and shuffled ones behind it, only the training images are judged to the end."""
+    run = images(tmp_path / "a", [0.2, 0.8, 0.1, 0.5])
+    run.series["eval/accuracy"] = Series(np.array([10, 20]), np.array([0.3, 0.7], np.float32))
+    assert curve_metric([run]) == "train/accuracy"
+    assert [result.final for result in task_results(run)] == pytest.approx([0.8, 0.5])
+    run.series["eval/accuracy"] = Series(np.array([10, 20, 30, 40]), np.full(4, 0.6, np.float32))
+    assert curve_metric([run]) == "eval/accuracy"
+    assert curve_metric([run, images(tmp_path / "b", [0.2, 0.8, 0.1, 0.5])]) == "train/accuracy"

@@ -12,9 +12,10 @@ from stablegrad.api import load_run
 from stablegrad.cli import main
 from stablegrad.diagnostics.catalogue import entry
 from stablegrad.errors import UserError
+from stablegrad.reports.load import load_run as load_record
+from stablegrad.reports.tasks import task_results
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder
-from stablegrad.supervised.metrics import points_of, task_curves
 from stablegrad.supervised.training import SupervisedTraining
 
 Classify = Callable[..., RunFolder]
@@ -87,7 +88,7 @@ def test_rows_say_where_they_stand(classify: Classify) -> None:
     assert [(row["step"], row["train/epoch"], row["train/task"]) for row in rows] == [
         (4 * epoch, epoch, epoch) for epoch in range(1, 6)
     ]
-    curves = task_curves(points_of(folder.rows(), "train/accuracy"), starts=(0, 4, 8, 12, 16))
+    curves = [result.curve for result in task_results(load_record(folder.path))]
     assert [curve.steps for curve in curves] == [(4,)] * 5
 
 

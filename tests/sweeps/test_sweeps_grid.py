@@ -153,7 +153,7 @@ def test_the_examples_are_the_demonstration_and_what_surrounds_it() -> None:
     plans = {path.stem: grid.expand(file.read(path)) for path in EXAMPLES.glob("*.toml")}
     assert {name: len(plan.cells) for name, plan in plans.items()} == {
         "atari_agents": 9,
-        "changing_games": 36,
+        "changing_games": 54,
         "demo_500k": 18,
         "depth_collapse": 36,
         "depth_collapse_more": 162,

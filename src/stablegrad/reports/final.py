@@ -15,8 +15,8 @@ from stablegrad.reports.names import percent
 from stablegrad.reports.scores import hns_table_name
 from stablegrad.tables.scores import normaliser
 
-FALLBACK_SCORES = ("eval/accuracy", "train/accuracy")
-"""What a run without games is judged by, the first that is there."""
+TEST_ACCURACY, TRAIN_ACCURACY = "eval/accuracy", "train/accuracy"
+"""What runs without games are judged by: the first, where it has a meaning to the end of every one of them."""
 EVALUATION = "evaluation"
 """The score that is the mean of the last evaluation's games."""
 
@@ -61,10 +61,18 @@ def score_metric(runs: Sequence[RunRecord]) -> str:
 
 def curve_metric(runs: Sequence[RunRecord]) -> str:
     """The training score, which runs log often: returns, or accuracy where there are no games."""
-    for metric in (TRAIN_RETURN, *FALLBACK_SCORES):
-        if any(metric in run.series for run in runs):
-            return metric
-    return TRAIN_RETURN
+    if any(TRAIN_RETURN in run.series for run in runs):
+        return TRAIN_RETURN
+    judged = [run for run in runs if {TEST_ACCURACY, TRAIN_ACCURACY} & run.series.keys()]
+    if not judged:
+        return TRAIN_RETURN
+    return TEST_ACCURACY if all(map(_tests_to_the_end, judged)) else TRAIN_ACCURACY
+
+
+def _tests_to_the_end(run: RunRecord) -> bool:
+    """Whether the latest accuracies include that on test images: labels that were dealt out at random have none."""
+    test, train = run.series.get(TEST_ACCURACY), run.series.get(TRAIN_ACCURACY)
+    return test is not None and (train is None or test.steps[-1] >= train.steps[-1])
 
 
 def final_score(run: RunRecord, metric: str) -> float:

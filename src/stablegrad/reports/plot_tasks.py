@@ -5,16 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from stablegrad.reports.arms import Study
+from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Interval
 from stablegrad.reports.document import Block, Cell, Points, Section, Table
 from stablegrad.reports.figures import Figure, Panel, Row
 from stablegrad.reports.final import curve_metric
 from stablegrad.reports.lines import Styles, legend_of
-from stablegrad.reports.load import TRAIN_RETURN
+from stablegrad.reports.load import TRAIN_RETURN, Floats
 from stablegrad.reports.names import percent
 from stablegrad.reports.sentences import interval_text, number
 from stablegrad.reports.tasks import FINAL_SHARE, ArmOnTasks, Gap, arms_on_tasks, gaps, interval_of
+
+_NOTHING = Cell("–", np.nan)
 
 
 def task_section(study: Study, styles: Styles, *, rng: np.random.Generator) -> Section:
@@ -23,10 +25,10 @@ def task_section(study: Study, styles: Styles, *, rng: np.random.Generator) -> S
     if not arms:
         return Section("Task by task", [])
     returns = curve_metric(study.runs) == TRAIN_RETURN
-    blocks: list[Block] = [_figure(arms, styles, rng=rng), _values_table(arms, returns=returns, rng=rng)]
+    blocks: list[Block] = [_figure(arms, styles, rng=rng), *_value_tables(arms, returns=returns, rng=rng)]
     behind = gaps(arms)
     if behind:
-        blocks.append(_gaps_table(behind, rng=rng))
+        blocks += _gap_tables(behind, rng=rng)
     else:
         blocks.append(Points(["No arm here has a twin with --fresh_networks: lost plasticity cannot be told apart."]))
     return Section("Task by task", blocks, _lead(arms, returns=returns))
@@ -73,40 +75,69 @@ def _figure(arms: Sequence[ArmOnTasks], styles: Styles, *, rng: np.random.Genera
     )  # fmt: skip
 
 
-def _values_table(arms: Sequence[ArmOnTasks], *, returns: bool, rng: np.random.Generator) -> Table:
+def _value_tables(arms: Sequence[ArmOnTasks], *, returns: bool, rng: np.random.Generator) -> list[Table]:
     tasks = max(len(one.names) for one in arms)
-    rows = []
+    finals, areas = [], []
     for one in arms:
-        cells = [_cell(interval) for interval in _intervals(one, rng=rng)]
-        cells += [Cell("–", np.nan)] * (tasks - len(cells))
         change = one.change()
-        cells.append(_cell(interval_of(change, rng=rng)) if len(change) else Cell("–", np.nan))
-        rows.append([Cell(one.arm.label), Cell(str(len(one.results)), len(one.results)), *cells])
+        last = _cell(interval_of(change, rng=rng)) if len(change) else _NOTHING
+        finals.append([*_row(one.arm, one.final, tasks, rng=rng), last])
+        areas.append(_row(one.arm, one.area, tasks, rng=rng))
     kind = "return" if returns else "accuracy"
-    caption = (
+    of_finals = (
         f"Final {kind} of each task, mean over seeds (95\u00a0% bootstrap interval). Change: at the last visit minus at"
         " the first, over the tasks that come back or are drawn alike."
     )
-    return Table(["arm", "seeds", *(f"task {task}" for task in range(1, tasks + 1)), "change"], rows, caption)
+    of_areas = f"Area under the curve: the {kind} as the mean over each task's steps, likewise."
+    return [Table([*_columns(tasks), "change"], finals, of_finals), Table(_columns(tasks), areas, of_areas)]
 
 
-def _gaps_table(behind: Sequence[Gap], *, rng: np.random.Generator) -> Table:
+def _gap_tables(behind: Sequence[Gap], *, rng: np.random.Generator) -> list[Table]:
     tasks = max(gap.final.shape[1] for gap in behind)
-    rows = []
+    values, late = [], []
     for gap in behind:
-        cells = [_cell(interval_of(column, rng=rng)) for column in gap.final.T]
-        cells += [Cell("–", np.nan)] * (tasks - len(cells))
         area = _cell(interval_of(gap.area[:, 1:].mean(axis=1), rng=rng))
-        late = Cell("never" if gap.late is None else f"x {number(gap.late)}", np.inf if gap.late is None else gap.late)
-        rows.append([Cell(gap.arm.label), Cell(str(len(gap.final)), len(gap.final)), *cells, area, late])
-    columns = ["arm", "seeds", *(f"task {task}" for task in range(1, tasks + 1)), "area", "steps to 90\u00a0%"]
-    caption = (
-        "Plasticity gap: the value of a fresh network with the same budget, minus that of the network that learned the"
-        " tasks before; positive is lost plasticity. Area: the same for the mean over a task's steps, tasks 2 on. Steps"
-        " to 90\u00a0% of the fresh network's final value, as a multiple of the fresh network's own: median over seeds"
-        " and tasks 2 on."
+        values.append([*_row(gap.arm, gap.final, tasks, rng=rng), area])
+        times = [_times(column) for column in gap.late.T]
+        times += [_NOTHING] * (tasks - len(times))
+        late.append([*_head(gap.arm, len(gap.late)), *times, _times(gap.late[:, 1:])])
+    of_values = (
+        "Plasticity gap: the final value of a fresh network with the same budget, minus that of the network that"
+        " learned the tasks before; positive is lost plasticity. Area: the same for the mean over a task's steps, tasks"
+        " 2 on."
     )
-    return Table(columns, rows, caption)
+    of_late = (
+        "Steps to 90\u00a0% of the fresh network's final value, as a multiple of the fresh network's own: median over"
+        " seeds. A fresh value that is not above 0 has no 90\u00a0%."
+    )
+    return [
+        Table([*_columns(tasks), "area"], values, of_values),
+        Table([*_columns(tasks), "tasks 2 on"], late, of_late),
+    ]
+
+
+def _columns(tasks: int) -> list[str]:
+    return ["arm", "seeds", *(f"task {task}" for task in range(1, tasks + 1))]
+
+
+def _row(arm: Arm, values: Floats, tasks: int, *, rng: np.random.Generator) -> list[Cell]:
+    """An arm's `values [seeds, its tasks]` in a table of `tasks`."""
+    cells = [_cell(interval_of(column, rng=rng)) for column in values.T]
+    return [*_head(arm, len(values)), *cells, *[_NOTHING] * (tasks - len(cells))]
+
+
+def _head(arm: Arm, seeds: int) -> list[Cell]:
+    return [Cell(arm.label), Cell(str(seeds), seeds)]
+
+
+def _times(late: Floats) -> Cell:
+    """The median of `late`, which may be never or nothing."""
+    known = late[~np.isnan(late)]
+    if not len(known):
+        return _NOTHING
+    # The upper one of two in the middle: between a number and never there is no mean.
+    median = float(np.quantile(known, 0.5, method="higher"))
+    return Cell(f"x {number(median)}" if np.isfinite(median) else "never", median)
 
 
 def _intervals(one: ArmOnTasks, *, rng: np.random.Generator) -> list[Interval]:

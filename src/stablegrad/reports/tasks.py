@@ -15,13 +15,33 @@ from stablegrad.reports.bootstrap import Interval, bootstrap_interval
 from stablegrad.reports.final import curve_metric
 from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord
 from stablegrad.reports.names import frozen
-from stablegrad.supervised.metrics import SHARE_OF_FRESH, TaskCurve
 
 TASK = "train/task"
+SHARE_OF_FRESH = 0.9
+"""A task counts as learned at this share of what a fresh network reaches on it."""
 FINAL_SHARE = 0.2
 """Share of a task's steps, at its end, over whose games a final return averages; a final accuracy is the last."""
 RESAMPLES = 10_000
 _TO_THE_END = ("done", "unknown")
+
+
+@dataclass(frozen=True)
+class TaskCurve:
+    """One task of one run: `steps` count from its beginning, rising; each value stands for the steps that led to it."""
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def area(self) -> float:
+        """The mean over the task's steps, sum_i v_i (s_i - s_{i-1}) / s_n with s_0 = 0: the area under the curve."""
+        before = (0, *self.steps[:-1])
+        pieces = zip(self.values, self.steps, before, strict=True)
+        return sum(value * (step - earlier) for value, step, earlier in pieces) / self.steps[-1]
+
+    def steps_to(self, value: float) -> float:
+        """Steps until the first value of at least this one; infinite where there is none."""
+        return next((step for step, reached in zip(self.steps, self.values, strict=True) if reached >= value), np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +89,7 @@ def task_results(run: RunRecord) -> list[TaskResult]:
             break
         steps, values = series.steps[here] - start, series.values[here]
         curve = TaskCurve(tuple(steps.tolist()), tuple(values.tolist()))
-        final = _final_return(run, steps + start, steps, values) if metric == TRAIN_RETURN else curve.final
+        final = _final_return(run, steps + start, steps, values) if metric == TRAIN_RETURN else curve.values[-1]
         found.append(TaskResult(final, curve.area, curve))
     return found
 
@@ -83,7 +103,7 @@ def _final_return(run: RunRecord, at: Floats, steps: Floats, values: Floats) -> 
 
 @dataclass(frozen=True, slots=True)
 class ArmOnTasks:
-    """One arm: `final [seeds, tasks]` and `area`, and the results by seed; runs that did not finish are left out."""
+    """One arm: `final` and `area` [seeds, tasks], and the results by seed; runs that did not finish are left out."""
 
     arm: Arm
     names: tuple[str, ...]
@@ -92,6 +112,10 @@ class ArmOnTasks:
     @property
     def final(self) -> Floats:
         return np.array([[result.final for result in tasks] for tasks in self.results.values()])
+
+    @property
+    def area(self) -> Floats:
+        return np.array([[result.area for result in tasks] for tasks in self.results.values()])
 
     def change(self) -> Floats:
         """[seeds]: the value at a task's last visit minus that at its first, over the tasks that come back."""
@@ -120,14 +144,14 @@ def arms_on_tasks(study: Study) -> list[ArmOnTasks]:
 class Gap:
     """Fresh minus trained, task by task, over the seeds that both have: positive is lost plasticity.
 
-    final [seeds, tasks]; area likewise. `late` says by which factor more steps the trained network took to 90 % of
-    the fresh one's final value, the median over seeds and tasks but the first; None where most never got there.
+    All are [seeds, tasks]. `late` says by which factor more steps the trained network took to 90 % of the fresh one's
+    final value: infinite where it never got there, NaN where that value is not above 0 and has no 90 %.
     """
 
     arm: Arm
     final: Floats
     area: Floats
-    late: float | None
+    late: Floats
 
 
 def gaps(arms: Sequence[ArmOnTasks]) -> list[Gap]:
@@ -151,18 +175,19 @@ def _twin(arm: Arm) -> str:
 
 def _gap(trained: ArmOnTasks, fresh: ArmOnTasks, seeds: Sequence[int]) -> Gap:
     pairs = [list(zip(trained.results[seed], fresh.results[seed], strict=True)) for seed in seeds]
-    ratios = []
-    for own, other in (pair for tasks in pairs for pair in tasks[1:]):
-        threshold = SHARE_OF_FRESH * other.final
-        ours, theirs = own.curve.steps_to(threshold), other.curve.steps_to(threshold)
-        ratios.append(np.inf if ours is None or theirs is None else ours / theirs)
-    late = float(np.median(ratios))
     return Gap(
         arm=trained.arm,
         final=np.array([[other.final - own.final for own, other in tasks] for tasks in pairs]),
         area=np.array([[other.area - own.area for own, other in tasks] for tasks in pairs]),
-        late=late if np.isfinite(late) else None,
+        late=np.array([[_late(own, other) for own, other in tasks] for tasks in pairs]),
     )
+
+
+def _late(own: TaskResult, fresh: TaskResult) -> float:
+    if fresh.final <= 0:
+        return np.nan
+    threshold = SHARE_OF_FRESH * fresh.final
+    return own.curve.steps_to(threshold) / fresh.curve.steps_to(threshold)
 
 
 def interval_of(values: Floats, *, rng: np.random.Generator) -> Interval:
