@@ -92,14 +92,14 @@ class Run:
         """The agent as a checkpoint holds it."""
         if self.config.env is None:
             raise UserError(f"{self.path} was trained on images and has no agent: see Run.classifier")
-        return self._agent(self.state(path))
+        return self._agent(self.state(path), learns=True)
 
-    def _agent(self, state: Mapping[str, Any] | None) -> Agent:
-        """The agent in this state of a run; as it was before its first step without one."""
+    def _agent(self, state: Mapping[str, Any] | None, *, learns: bool = False) -> Agent:
+        """The agent in this state of a run, or before its first step; only to play unless it `learns`."""
         assert self.config.env is not None, "what has an agent has an environment"
         envs = make(self.config.env, num_envs=1, seed=0)  # for its spaces
         try:
-            agent = build_agent(self.config, envs)
+            agent = build_agent(self.config, envs, learns=learns)
         finally:
             envs.close()
         if state is not None:

@@ -85,6 +85,23 @@ def test_memory_is_checked_before_anything_is_allocated(monkeypatch):
 
 
 @pytest.mark.parametrize("algo", ["dqn", "rainbow"])
+def test_an_agent_that_does_not_learn_has_no_replay_to_speak_of_and_plays_the_same(algo, monkeypatch):
+    learning = build(algo, {"buffer_size": 400, "learning_starts": 0}, seed=77)
+    play(learning, Stream(), 60)
+    atari = {"observation_space": spaces.Box(0, 255, (4, 84, 84), np.uint8), "total_steps": 5_000_000}
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    assert build(algo, learns=False, **atari).experience.replay.nbytes < 20e6
+    with pytest.raises(UserError, match="no buffer would fit"):
+        build(algo, **atari)
+    player = build(algo, {"buffer_size": 400}, learns=False)
+    player.load_state_dict(learning.state_dict())
+    assert len(player.experience) == 0 < len(learning.experience)
+    obs = Stream(64, seed=3).obs
+    actions = [a.evaluate(obs, epsilon=0.0, generator=torch.Generator()).tolist() for a in (learning, player)]
+    assert actions[0] == actions[1]
+
+
+@pytest.mark.parametrize("algo", ["dqn", "rainbow"])
 def test_a_replay_too_small_for_its_environments_is_refused_with_the_number_needed(algo):
     with pytest.raises(UserError, match=r"--buffer_size 7: 8 environments.* need at least"):
         RunConfig.resolve(algo, {"env_id": "CartPole-v1", "buffer_size": 7, "num_envs": 8})

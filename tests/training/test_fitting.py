@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
-from small_runs import PQN
+from small_runs import DQN, PQN
 
 from stablegrad import api, cli
 from stablegrad.errors import UserError
+from stablegrad.replay import memory
 
 CARTPOLE = {"env_id": "CartPole-v1", "total_timesteps": 256, "learning_rate": 1e-6}
 
@@ -37,6 +38,15 @@ def test_a_network_whose_units_are_dead_cannot_fit(run, capsys):
     assert record["capacity"]["now"]["steps"] <= 20
     assert cli.main(["doctor", str(folder.path), "--capacity", "20"]) == 0
     assert "until a copy fits random targets" in capsys.readouterr().out
+
+
+def test_to_play_and_to_fit_need_no_memory_for_a_replay(run, monkeypatch):
+    found = api.load_run(run("dqn", {**CARTPOLE, **DQN}).path)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    assert len(found.evaluate(episodes=2, seed=0).scores) == 2
+    assert found.capacity(budget=5, inputs=8).now.steps <= 5
+    with pytest.raises(UserError, match="no buffer would fit"):
+        found.agent()
 
 
 def test_what_makes_no_sense_is_refused(run):

@@ -1,6 +1,7 @@
 """Runs over a schedule of games: bits across change points, what belongs to which task, fresh networks, evaluation."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from small_runs import DQN, PPO, PQN, RAINBOW, SMALL, assert_identical
 from stablegrad import api
 from stablegrad.cli import main
 from stablegrad.errors import UserError
+from stablegrad.replay import memory
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
-from stablegrad.training.loop import Training
+from stablegrad.training.loop import RunFailed, Training
 
 CYCLE = {"task_schedule": ["MinAtar/Breakout", "MinAtar/Asterix+flip_reward", "MinAtar/Breakout"],
          "change_points": [100, 220], "max_episode_steps": 9}  # fmt: skip
@@ -49,8 +51,13 @@ def test_every_game_and_row_says_which_task_it_belongs_to_and_what_was_cut_is_no
         (80, 1), (160, 2), (240, 3), (320, 3)]  # fmt: skip
 
 
-def test_fresh_networks_begin_every_task_with_weights_that_no_task_has_changed():
-    config = RunConfig.resolve("dqn", {**SMALL, **DQN, **CYCLE, "total_timesteps": 320, "fresh_networks": True})
+def odd(name: str) -> str:
+    return f"{Path(__file__).parent}/odd_agents.py:{name}"
+
+
+@pytest.mark.parametrize("algo", ["dqn", odd("KeepsADict")])
+def test_fresh_networks_begin_every_task_with_weights_that_no_task_has_changed(algo):
+    config = RunConfig.resolve(algo, {**SMALL, **DQN, **CYCLE, "total_timesteps": 320, "fresh_networks": True})
     training = Training(config)
     network = {name: value.clone() for name, value in training.agent.network.state_dict().items()}
     training.step = 100
@@ -66,6 +73,20 @@ def test_fresh_networks_begin_every_task_with_weights_that_no_task_has_changed()
     again = {name: value.clone() for name, value in online.items()}
     training._start_afresh()
     assert all(torch.equal(again[name], value) for name, value in training.agent.network.state_dict().items())
+    training.close()
+
+
+def test_a_network_that_a_new_agent_does_not_have_is_no_fresh_one(run):
+    with pytest.raises(RunFailed, match=r"--fresh_networks: late of .*BuildsLate cannot be renewed"):
+        run(odd("BuildsLate"), {**DQN, **CYCLE, "total_timesteps": 320, "fresh_networks": True})
+
+
+def test_fresh_networks_ask_for_no_second_replay(monkeypatch):
+    config = RunConfig.resolve("dqn", {**SMALL, **DQN, **CYCLE, "total_timesteps": 320, "fresh_networks": True})
+    training = Training(config)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    training.step = 100
+    training._start_afresh()
     training.close()
 
 

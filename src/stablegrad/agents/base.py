@@ -25,7 +25,8 @@ class AgentSetup:
     """What an agent is told about its surroundings.
 
     `total_steps` counts agent steps over all environments; schedules are fractions of it.
-    `seed` seeds every generator the agent owns (initialisation, exploration, minibatches).
+    `seed` seeds every generator the agent owns (initialisation, exploration, minibatches). Where `learns` is False
+    only networks and `evaluate` are wanted: what is large and only for learning need neither be built nor loaded.
     """
 
     observation_space: spaces.Space[Any]
@@ -37,6 +38,7 @@ class AgentSetup:
     reward_clip: bool = False
     life_loss_ends: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    learns: bool = True
 
     def seeds(self, count: int) -> list[int]:
         """Independent seeds for the generators that an agent owns."""

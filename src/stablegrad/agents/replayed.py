@@ -43,6 +43,7 @@ class Experience:
     """A replay, the priorities of its transitions where it has any, and the generator that samples from it.
 
     Building it raises UserError, which says what would fit, where the memory does not hold what a run fills of it.
+    For an agent that does not learn it is as small as a replay can be, whatever its capacity, and takes over no state.
     """
 
     def __init__(
@@ -59,14 +60,18 @@ class Experience:
     ) -> None:
         space, stack = setup.observation_space, None if share_frames else 1
         assert isinstance(space, spaces.Box)
-        check_memory(
-            space,
-            setup.action_space,
-            capacity=min(capacity, setup.total_steps),
-            num_envs=setup.num_envs,
-            stack=stack,
-            prioritized=alpha is not None,
-        )
+        self._learns = setup.learns
+        if setup.learns:
+            check_memory(
+                space,
+                setup.action_space,
+                capacity=min(capacity, setup.total_steps),
+                num_envs=setup.num_envs,
+                stack=stack,
+                prioritized=alpha is not None,
+            )
+        else:
+            capacity = least_capacity(setup.num_envs, n_step)
         self.replay = ReplayRing(
             space,
             setup.action_space,
@@ -141,6 +146,8 @@ class Experience:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if not self._learns:
+            return
         self.replay.load_state_dict(state["replay"])
         if self.priorities is not None:
             self.priorities.load_state_dict(state["priorities"])
@@ -156,9 +163,14 @@ def replay_problems(config: Any) -> list[str]:
     return problems
 
 
+def least_capacity(num_envs: int, n_step: int) -> int:
+    """Transitions of the smallest replay: one window of n steps of every environment, and a row to write."""
+    return num_envs * (n_step + 1)
+
+
 def capacity_problems(capacity: int, num_envs: int, n_step: int) -> list[str]:
-    """A sentence where a replay has no room for one window of n steps of every environment, and a row to write."""
-    least = num_envs * (n_step + 1)
+    """A sentence where a replay of `capacity` is smaller than the smallest."""
+    least = least_capacity(num_envs, n_step)
     if capacity >= least:
         return []
     return [f"--buffer_size {capacity}: {num_envs} environments with {n_step}-step returns need at least {least}"]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from stablegrad.training.session import RunFailed, Session
 __all__ = ["RunFailed", "Training", "agent_setup", "build_agent"]
 
 
-def agent_setup(config: RunConfig, envs: VectorEnv) -> AgentSetup:
+def agent_setup(config: RunConfig, envs: VectorEnv, *, learns: bool = True) -> AgentSetup:
     """What a config's agent is told, for environments with the spaces of `envs` (maybe fewer than it acts in)."""
     assert config.budget is not None
     assert config.env is not None
@@ -36,12 +36,24 @@ def agent_setup(config: RunConfig, envs: VectorEnv) -> AgentSetup:
         reward_clip=config.env.reward_clip,
         life_loss_ends=config.env.life_loss == "signal",
         device=torch.device(config.run.device),
+        learns=learns,
     )
 
 
-def build_agent(config: RunConfig, envs: VectorEnv) -> Agent:
+def build_agent(config: RunConfig, envs: VectorEnv, *, learns: bool = True) -> Agent:
     """The agent of a config, told about `envs` by `agent_setup`."""
-    return AGENTS[config.algo](config.agent, agent_setup(config, envs))
+    return AGENTS[config.algo](config.agent, agent_setup(config, envs, learns=learns))
+
+
+def networks(agent: Agent) -> dict[str, nn.Module]:
+    """The networks that an agent has, by where: its attributes, what dicts and lists among them hold, its groups."""
+    found: dict[str, nn.Module] = {}
+    for name, value in {**vars(agent), "groups": agent.groups}.items():
+        if isinstance(value, nn.Module):
+            found[name] = value
+        held = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        found |= {f"{name}[{key!r}]": each for key, each in held if isinstance(each, nn.Module)}
+    return found
 
 
 class Training(Session):
@@ -119,16 +131,16 @@ class Training(Session):
     def _start_afresh(self) -> None:
         """New networks and optimizers in the places of the old ones; what else the agent has, it keeps."""
         task = self.env_spec.task_at(self.step)
-        # Only its networks are wanted: told of no more than one step, it asks for no second replay's memory.
-        setup = dataclasses.replace(
-            agent_setup(self.config, self.envs),
-            seed=episode_seed(self.config.run.seed, task, 0),
-            total_steps=self.envs.num_envs,
-        )
-        fresh = AGENTS[self.config.algo](self.config.agent, setup)
-        for name, value in vars(fresh).items():
-            if isinstance(value, nn.Module):
-                getattr(self.agent, name).load_state_dict(value.state_dict())
+        setup = agent_setup(self.config, self.envs, learns=False)
+        setup = dataclasses.replace(setup, seed=episode_seed(self.config.run.seed, task, 0))
+        old, new = networks(self.agent), networks(AGENTS[self.config.algo](self.config.agent, setup))
+        if odd := sorted(old.keys() ^ new.keys()):
+            raise RunFailed(
+                f"--fresh_networks: {', '.join(odd)} of {self.config.algo} cannot be renewed: a new agent must have"
+                " the same networks as one that has trained, so build all of them in __init__"
+            )
+        for name, network in old.items():
+            network.load_state_dict(new[name].state_dict())
         self.learner.restart_optimizers()
 
     def _closed(self, ends: tuple[EpisodeEnd, ...], truncated: Any) -> list[EpisodeEnd]:
