@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from stablegrad.reports.arms import Arm, Study, study
+from stablegrad.reports.bootstrap import Interval
 from stablegrad.reports.curves import band, return_curve, step_grid
 from stablegrad.reports.figures import Figure, Panel, Style, save
 from stablegrad.reports.final import curve_metric
@@ -50,6 +51,7 @@ def tables(compared: Study, rng: np.random.Generator) -> dict[str, Any]:
             "tasks": list(one.names),
             "mean, low, high": [summary(column, rng) for column in one.final.T],
             "values": np.round(one.final, 4).tolist(),
+            "area under the curve, mean": np.round(one.area.mean(axis=0), 4).tolist(),
         }
         if norms := gradient_norms(one.arm):
             entry["gradient norm before clipping, median"] = round(float(np.median(np.concatenate(norms))), 3)
@@ -68,6 +70,13 @@ def gradient_norms(arm: Arm) -> list[Floats]:
     return [run.series[GRADIENT].values for run in arm.runs if run.state == "done" and GRADIENT in run.series]
 
 
+def put(drawn: dict[str, Any], name: str, what: Any) -> None:
+    """Refuse a second arm of the same name: the figures tell arms apart by network, optimizer and depth alone."""
+    if name in drawn:
+        raise SystemExit(f"two arms are both {name.splitlines()} here, so they differ in something that is not drawn")
+    drawn[name] = what
+
+
 def network_of(arm: Arm) -> str:
     return ", ".join(show(key, arm.runs[0].config[key]) for key in NETWORKS)
 
@@ -81,12 +90,12 @@ def accuracy_figure(compared: Study, name: str, rng: np.random.Generator) -> Fig
     panels = []
     for optimizer, depth in dict.fromkeys((a.runs[0].config["optimizer"], a.runs[0].config["mlp_depth"]) for a in arms):
         here = [a for a in arms if (a.runs[0].config["optimizer"], a.runs[0].config["mlp_depth"]) == (optimizer, depth)]
-        lines = {}
+        lines: dict[str, Interval] = {}
         for arm in here:
             done = [run for run in arm.runs if run.state == "done"]
             if done:
                 curves = np.stack([return_curve(run, metric, grid, window=int(grid[1])) for run in done])
-                lines[network_of(arm)] = band(curves[:, None, :], rng=rng)
+                put(lines, network_of(arm), band(curves[:, None, :], rng=rng))
         draw = partial(draw_curves, grid=grid, lines=lines, networks=networks, changes=changes)
         rows = [(n, int(x), float(y)) for n, i in lines.items() for x, y in zip(grid, i.point, strict=True)]
         panels.append(Panel(f"{show('optimizer', optimizer)}, depth {depth}", draw, rows))
@@ -109,12 +118,12 @@ def gradient_figure(compared: Study, name: str) -> Figure:
     arms = [arm for arm in compared.arms if not arm.runs[0].config.get("fresh_networks")]
     panels = []
     for network in sorted({network_of(arm) for arm in arms}):
-        boxes = {}
+        boxes: dict[str, Floats] = {}
         for arm in (arm for arm in arms if network_of(arm) == network):
             if norms := gradient_norms(arm):
                 config = arm.runs[0].config
                 label = f"{show('optimizer', config['optimizer'])}\n{config['mlp_depth']}"
-                boxes[label] = np.concatenate(norms)
+                put(boxes, label, np.concatenate(norms))
         shares = {label.replace("\n", ", "): np.percentile(v, (5, 25, 50, 75, 95)) for label, v in boxes.items()}
         rows = [(label, *map(float, marks)) for label, marks in shares.items()]
         panels.append(Panel(network, partial(draw_boxes, boxes=boxes), rows))
