@@ -12,6 +12,7 @@ import pytest
 from small_runs import DQN, PQN, RAINBOW, SMALL, assert_identical, final_state, tensors_of
 
 from stablegrad import api
+from stablegrad.agents.dqn import DQN as DQNAgent
 from stablegrad.agents.pqn import PQN as PQNAgent
 from stablegrad.cli import main
 from stablegrad.errors import UserError
@@ -45,7 +46,44 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_layer(run
     failure = checkpoint.load(checkpoint.paths(folder.path / "failure")[0])
     assert failure["batch"]["obs"].shape == (16, 4)
     for name, parameter in before_fifth.items():  # untouched by the update that failed
-        assert (failure["agent"]["network"][name] == parameter).all()
+        assert (failure["groups"]["q"][name] == parameter).all()
+
+
+def test_what_a_failure_leaves_is_enough_to_see_it_again_and_has_no_replay(run, monkeypatch):
+    original = DQNAgent.loss
+    monkeypatch.setattr(DQNAgent, "loss", lambda *given: _spoilt(original(*given)))
+    with pytest.raises(RunFailed, match=r"the loss is nan.* are in .*failure"):
+        run("dqn", {"env_id": "CartPole-v1", **DQN, "total_timesteps": 128})
+    failure = checkpoint.load(checkpoint.paths(run.made[0] / "failure")[0])
+    assert set(failure) == {"reason", "batch", "groups", "learner"}
+    assert failure["batch"]["next_obs"].shape == (8, 4)
+    assert not any("segment" in path.name for path in (run.made[0] / "failure").rglob("*"))
+
+
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_nan_on_a_full_disk_is_told_as_nan(run, monkeypatch, caplog, status):
+    """Whether or not the disk still takes a status of a hundred bytes."""
+    loss, set_status = PQNAgent.loss, RunFolder.set_status
+
+    def unless_failed(folder, state, *given, **more):
+        (full if state == "failed" else set_status)(folder, state, *given, **more)
+
+    monkeypatch.setattr(PQNAgent, "loss", lambda *given: _spoilt(loss(*given)))
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    if status == "running":
+        monkeypatch.setattr(RunFolder, "set_status", unless_failed)
+    with pytest.raises(RunFailed, match=r"update 1: the loss is nan.*could not be written \(the disk is full\)"):
+        run("pqn", CARTPOLE)
+    assert RunFolder.open(run.made[0]).status["state"] == status
+    assert "failure not written (the disk is full)" in caplog.text
+
+
+def _spoilt(output):
+    return output._replace(loss=output.loss * float("nan"))
+
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize(("steps", "said"), [(28, True), (32, False)])  # a rollout is 32 steps
@@ -66,16 +104,12 @@ def test_a_full_disk_in_the_middle_keeps_the_checkpoint_before_and_goes_on(run, 
     monkeypatch.setattr(checkpoint, "save_file", full_once)
     folder = run("pqn", {**CARTPOLE, "checkpoint_every": 128})
     assert folder.status["state"] == "done"
-    names = [int(path.name.removeprefix("step_")) for path in checkpoint.paths(folder.checkpoints)]
-    assert names == [384, 128 * 3] or names[0] == 384
-    assert 256 not in names
+    steps = [int(path.name.removeprefix("step_")) for path in checkpoint.paths(folder.checkpoints)]
+    assert steps == [384, 128]  # the one at 256 found no room
     assert not list(folder.checkpoints.glob(".step_*"))
 
 
 def test_a_disk_that_stays_full_fails_in_words_and_resumes_later(run, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
         with pytest.raises(RunFailed, match=r"disk is full.*stablegrad resume"):

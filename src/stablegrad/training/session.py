@@ -102,13 +102,12 @@ class Session(ABC):
                     self._save(required=False)
             self._save(required=True)
         except NonFinite as error:
-            self.folder.set_status("failed", self.step, reason=str(error))
+            self._set_failed(error)
             raise RunFailed(
-                f"{self.folder.path}: at step {self.step}, update {self.learner.updates + 1}: {error}. The parameters"
-                f" before the update and its batch are in {self.folder.path / 'failure'}"
+                f"{self.folder.path}: at step {self.step}, update {self.learner.updates + 1}: {error}"
             ) from error
         except RunFailed as error:
-            self.folder.set_status("failed", self.step, reason=str(error))
+            self._set_failed(error)
             raise
         outcome: Literal["done", "stopped"] = "done" if self.step >= self.total_steps else "stopped"
         if outcome == "done" and not self.learner.updates:
@@ -136,8 +135,7 @@ class Session(ABC):
                 follow = measure and settings.diagnostics == "full"
                 report = self.learner.update(batch, step=self.step, measure=measure, follow=follow)
             except NonFinite as error:
-                self._save_failure(batch, error)
-                raise
+                raise NonFinite(f"{error}. {self._save_failure(batch, error)}") from error
             self.agent.after_update(report.output, batch)
             self.recorder.update(report, layers=settings.diagnostics != "off")
             if not seen or (probing and len(seen) * len(batch["obs"]) < settings.diagnostics_batch):
@@ -212,7 +210,7 @@ class Session(ABC):
                 previous=self._last_checkpoint,
             )
         except OSError as error:
-            reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+            reason = _in_words(error)
             if required:
                 raise RunFailed(
                     f"{self.folder.path}: the last checkpoint could not be written ({reason});"
@@ -222,15 +220,28 @@ class Session(ABC):
         else:
             self.folder.set_status("running", self.step)
 
-    def _save_failure(self, batch: Batch, error: NonFinite) -> None:
-        """What is needed to see why: the parameters before the update, its batch, and the reason."""
+    def _save_failure(self, batch: Batch, error: NonFinite) -> str:
+        """Leave what is needed to see why, without any replay; a sentence that says where, or why it is not there."""
         tree = {
             "reason": str(error),
             "batch": dict(batch),
-            "agent": self.agent.state_dict(),
+            "groups": {name: module.state_dict() for name, module in self.agent.groups.items()},
             "learner": self.learner.state_dict(),
         }
-        checkpoint.save(self.folder.path / "failure", self.step, tree, keep=1)
+        folder = self.folder.path / "failure"
+        try:
+            checkpoint.save(folder, self.step, tree, keep=1)
+        except OSError as unwritten:
+            log.warning("%s not written (%s)", folder, _in_words(unwritten))
+            return f"The parameters before the update and its batch could not be written ({_in_words(unwritten)})"
+        return f"The parameters before the update and its batch are in {folder}"
+
+    def _set_failed(self, error: Exception) -> None:
+        """Record the end of the run; a disk that does not take even that must not hide what ended it."""
+        try:
+            self.folder.set_status("failed", self.step, reason=str(error))
+        except OSError as unwritten:
+            log.warning("%s: its status is not written (%s)", self.folder.path, _in_words(unwritten))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -256,3 +267,7 @@ class Session(ABC):
         self.learner.load_state_dict(state["learner"])
         self.recorder.load_state_dict(state["recorder"], torch.device(self.config.run.device))
         self._clock = time.perf_counter()
+
+
+def _in_words(error: OSError) -> str:
+    return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
