@@ -92,6 +92,7 @@ def main() -> None:
         "torch": torch.__version__,
         "device": args.device,
         "threads": args.threads,
+        "clock": "processor time" if args.cpu_time else "wall",
         "batch_size": args.batch_size,
         "unit": f"ms per update of all {SEEDS} seeds, the fastest of the rounds",
         "cases": [],

@@ -78,6 +78,14 @@ def test_change_points_lie_inside_the_run(points, said):
     assert said in problems_of(spec.scheduled_over, 100)[0]
 
 
+def test_a_task_gives_every_environment_a_step():
+    """A task begins at a vector step: a shorter one would be passed over."""
+    spec = EnvSpec.resolve({"task_schedule": [BREAKOUT, ASTERIX, BREAKOUT], "change_points": (32, 40)})
+    assert spec.scheduled_over(100, num_envs=8).change_points == (32, 40)
+    with pytest.raises(UserError, match="a task of 8 steps is over before each of 16 environments has made one"):
+        spec.scheduled_over(100, num_envs=16)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

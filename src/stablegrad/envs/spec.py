@@ -187,25 +187,30 @@ class EnvSpec:
         named = {"env_id": env_id.text, "task_schedule": tuple(task.text for task in tasks)}
         return cls(**{**preset, **given, **named})
 
-    def scheduled_over(self, total_steps: int) -> Self:
+    def scheduled_over(self, total_steps: int, *, num_envs: int = 1) -> Self:
         """With change points for a run of so many steps: those given, or equal parts. Nothing without a schedule.
 
-        Raises UserError where the given ones do not fit the tasks and the run.
+        Raises UserError where they do not fit tasks and run, or a task ends before every environment made a step.
         """
         if not self.task_schedule:
             return self
-        if self.change_points is None:
-            equal = equal_change_points(len(self.task_schedule), total_steps)
-            return dataclasses.replace(self, change_points=equal)
         points, changes = self.change_points, len(self.task_schedule) - 1
+        if points is None:
+            points = equal_change_points(len(self.task_schedule), total_steps)
         problems = []
         if len(points) != changes:
             problems.append(f"--change_points has {len(points)} steps, the schedule's tasks begin at {changes}")
-        if any(later <= earlier for earlier, later in pairwise((0, *points, total_steps))):
+        shortest = min(later - earlier for earlier, later in pairwise((0, *points, total_steps)))
+        if shortest <= 0:
             problems.append(f"--change_points {points} are not rising steps inside a run of {total_steps}")
+        elif shortest < num_envs:
+            problems.append(
+                f"a task of {shortest} steps is over before each of {num_envs} environments has made one: move"
+                " --change_points apart, or lower --num_envs"
+            )
         if problems:
             raise UserError(problems)
-        return self
+        return dataclasses.replace(self, change_points=points)
 
     @cached_property
     def tasks(self) -> tuple[GameTask, ...]:

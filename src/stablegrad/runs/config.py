@@ -254,7 +254,7 @@ def _scheduled(env: EnvSpec, budget: Budget, problems: list[str]) -> EnvSpec:
     if budget.fresh_networks and not env.task_schedule:
         problems.append("--fresh_networks needs a --task_schedule: there is no change at which to begin afresh")
     try:
-        return env.scheduled_over(budget.total_timesteps)
+        return env.scheduled_over(budget.total_timesteps, num_envs=budget.num_envs)
     except UserError as error:
         problems.extend(error.problems)
         return env
