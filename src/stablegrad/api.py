@@ -23,7 +23,7 @@ from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
 from stablegrad.supervised.classifier import Classifier
-from stablegrad.supervised.seeds import StackedTraining, members_of, record_members, seed_configs
+from stablegrad.supervised.seeds import StackedTraining, broke, members_of, record_members, seed_configs, unfinished
 from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
 from stablegrad.training import fitting
@@ -31,6 +31,7 @@ from stablegrad.training.evaluate import Evaluation, evaluate
 from stablegrad.training.fitting import StillLearns, still_learns
 from stablegrad.training.loop import Training, build_agent
 from stablegrad.training.recorder import Observer
+from stablegrad.training.session import RunFailed
 from stablegrad.training.stop import StopRequest
 from stablegrad.training.video import Video
 
@@ -238,15 +239,21 @@ def resolve(values: Mapping[str, Any]) -> RunConfig:
 
 
 def resume(path: str | Path, *, observers: Iterable[Observer] = ()) -> Run:
-    """Go on where a run stopped; a run that is done stays as it is."""
+    """Go on where a run stopped, with the seeds that it was trained with; a run that is done stays as it is.
+
+    A seed that broke is left out of its stack; RunFailed when it is the one that was asked for, behind the others.
+    """
     folder = RunFolder.open(Path(path))
-    config = folder.config
     if folder.status["state"] == "done":
         return Run(folder.path)
-    if together := [RunFolder.open(member) for member in members_of(folder.path)]:
+    members = members_of(folder.path)
+    if not members:
+        return _run(folder.config, lambda: folder, observers)
+    if together := unfinished(members):
         _run_stacked([member.config for member in together], lambda: together, observers)
-        return Run(folder.path)
-    return _run(config, lambda: folder, observers)
+    if broke(folder):
+        raise RunFailed(f"{folder.path}: {folder.status['reason']}; see {folder.path / 'failure'}")
+    return Run(folder.path)
 
 
 def fork(

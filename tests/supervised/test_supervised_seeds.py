@@ -106,21 +106,60 @@ def test_a_kill_between_two_checkpoints_falls_back_to_the_common_one(train: Trai
         assert [row["step"] for row in left.rows()] == [row["step"] for row in right.rows()]
 
 
-def test_a_seed_that_breaks_does_not_stop_the_others(train: Train, tmp_path: Path) -> None:
-    configs = seed_configs(RunConfig.resolve("cifar", BASE))
-    folders = [RunFolder.create(tmp_path / "arm" / str(one.run.seed), one) for one in configs]
-    training = StackedTraining(configs)
-    training.attach(folders)
-    with torch.no_grad():
-        training.members[1].agent.network.head.bias[3] = float("nan")
-    with pytest.raises(RunFailed, match=r"arm/2: at update 1: the loss is nan; .* see .*failure"):
-        training.run(never())
-    training.close()
+@pytest.fixture
+def train_with_a_broken_seed(tmp_path: Path) -> Train:
+    """Train three seeds side by side until `stop`, the second of them with a NaN from the beginning."""
+
+    def run(stop: StopAfter, *, name: str = "arm") -> list[RunFolder]:
+        configs = seed_configs(RunConfig.resolve("cifar", BASE))
+        folders = [RunFolder.create(tmp_path / name / str(one.run.seed), one) for one in configs]
+        record_members(folders)
+        training = StackedTraining(configs)
+        training.attach(folders)
+        with torch.no_grad():
+            training.members[1].agent.network.head.bias[3] = float("nan")
+        with pytest.raises(RunFailed, match=rf"{name}/2: at update 1: the loss is nan; .* see .*failure"):
+            training.run(stop)
+        training.close()
+        return folders
+
+    return run
+
+
+def test_a_seed_that_breaks_does_not_stop_the_others(train: Train, train_with_a_broken_seed: Train) -> None:
+    folders = train_with_a_broken_seed(never())
     assert [folder.status["state"] for folder in folders] == ["done", "failed", "done"]
     unharmed = train(name="unharmed")
     for survivor, twin in ((folders[0], unharmed[0]), (folders[2], unharmed[2])):
         ours, theirs = tensors_of(final_state(survivor)["agent"]), tensors_of(final_state(twin)["agent"])
         assert all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-4) for name in ours)
+
+
+class Steps(list[int]):
+    """An observer that keeps the steps it is told."""
+
+    def on_row(self, row: Any) -> None:
+        pass
+
+    def on_progress(self, step: int, total: int) -> None:
+        self.append(step)
+
+    def close(self) -> None:
+        pass
+
+
+def test_resuming_goes_on_without_the_broken_seed(train_with_a_broken_seed: Train) -> None:
+    """The second seed broke before the first checkpoint: the others go on behind it all the same, not from step 0."""
+    whole = train_with_a_broken_seed(never(), name="whole")
+    folders = train_with_a_broken_seed(StopAfter(6))
+    assert [folder.status["state"] for folder in folders] == ["stopped", "failed", "stopped"]
+    steps = Steps()
+    with pytest.raises(RunFailed, match=r"arm/2: the loss is nan; .* see .*failure"):
+        api.resume(folders[1].path, observers=[steps])
+    assert steps == list(range(6, 21))
+    assert [folder.status["state"] for folder in folders] == ["done", "failed", "done"]
+    assert identical(whole[0], folders[0])
+    assert identical(whole[2], folders[2])
 
 
 @pytest.mark.parametrize(

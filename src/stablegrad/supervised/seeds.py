@@ -55,6 +55,17 @@ def members_of(path: Path) -> list[Path]:
     return [member if member.is_dir() else path.resolve().parent / member.name for member in recorded]
 
 
+def broke(folder: RunFolder) -> bool:
+    """Whether a run ended because its numbers were no longer finite: it would again."""
+    return folder.status["state"] == "failed" and (folder.path / "failure").is_dir()
+
+
+def unfinished(members: Iterable[Path]) -> list[RunFolder]:
+    """Those of the members that can go on: neither done nor broken."""
+    folders = map(RunFolder.open, members)
+    return [folder for folder in folders if folder.status["state"] != "done" and not broke(folder)]
+
+
 class Member(SupervisedTraining):
     """One seed of a stack: its updates are made elsewhere and handed to it."""
 
