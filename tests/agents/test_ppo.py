@@ -104,6 +104,22 @@ def test_observations_and_rewards_are_normalised_saved_exactly_and_frozen_in_eva
     assert (restored.state_dict()["observations"]["mean"] != saved["observations"]["mean"]).all()  # acting goes on
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_are_scaled_once(dtype):
+    """Normalised images would be divided by 255 by the network once more."""
+    images, control = spaces.Box(0, 255, (4, 36, 36), dtype), spaces.Box(-1, 1, (2,), np.float32)
+    with pytest.raises(UserError, match="--normalize_obs true: the network divides images by 255 already"):
+        build("ppo", {"normalize_obs": True}, observation_space=images)
+    for actions in (spaces.Discrete(3), control):
+        agent = build("ppo", observation_space=images, action_space=actions)
+        agent.act(np.full((2, 4, 36, 36), 200, dtype))
+        assert agent._obs.unique().tolist() == [200]
+    planes = spaces.Box(0, 1, (4, 10, 10), np.uint8)  # the control: MinAtar's are not divided, and may be normalised
+    agent = build("ppo", {"normalize_obs": True}, observation_space=planes)
+    agent.act(np.ones((2, 4, 10, 10), np.uint8))
+    assert agent._obs.unique().tolist() == [0]
+
+
 def test_actor_and_critic_are_apart_where_actions_are_continuous_and_share_elsewhere():
     assert build("ppo", SMALL, **BOX).network.critic_torso is not None
     assert build("ppo", SMALL).network.critic_torso is None

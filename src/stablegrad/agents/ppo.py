@@ -21,6 +21,7 @@ from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params,
 from stablegrad.agents.normalization import ObservationNormalizer, RewardNormalizer
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
+from stablegrad.nn.build import are_bytes
 from stablegrad.replay.rollout import Rollout
 from stablegrad.rl import losses, returns, schedules
 from stablegrad.settings import setting
@@ -43,8 +44,10 @@ class PPOConfig:
     target_kl: float | None = setting(None, "end the whole update once the policy moved this far, in nats")
     anneal_lr: bool = setting(True, "let the learning rate fall to zero over the run")
     shared_trunk: bool | None = setting(None, "one trunk for actor and critic (none: if actions are discrete)")
-    normalize_obs: bool | None = setting(None, "running normalisation of observations (none: if continuous)")
-    normalize_reward: bool | None = setting(None, "running normalisation of rewards (none: if continuous)")
+    normalize_obs: bool | None = setting(
+        None, "running normalisation of observations (none: if actions are continuous, images excepted)"
+    )
+    normalize_reward: bool | None = setting(None, "running normalisation of rewards (none: if actions are continuous)")
     bootstrap_truncated: bool = setting(True, "bootstrap where a time limit cut the game (published: false)")
 
     def __post_init__(self) -> None:
@@ -94,6 +97,9 @@ class PPO(Agent):
         self._box = setup.action_space if isinstance(setup.action_space, spaces.Box) else None
         self.gaussian = self._box is not None
         n_actions = policy_size(setup.action_space)
+        images = are_bytes(setup.observation_space)
+        if config.normalize_obs and images:
+            raise UserError("--normalize_obs true: the network divides images by 255 already, so leave it out")
         init, act, shuffle = setup.seeds(3)
         self.network = ActorCritic(
             setup.network,
@@ -108,7 +114,7 @@ class PPO(Agent):
         self._shuffle = torch.Generator().manual_seed(shuffle)
         self._rollout = Rollout(config.num_steps, setup.num_envs, device=setup.device)
         self._observations = self._rewards = None
-        if _default(config.normalize_obs, self.gaussian):
+        if _default(config.normalize_obs, self.gaussian and not images):
             self._observations = ObservationNormalizer(setup.observation_space.shape or ())
         if _default(config.normalize_reward, self.gaussian):
             self._rewards = RewardNormalizer(setup.num_envs, config.gamma)

@@ -119,7 +119,7 @@ def build_encoder(
         net = ENCODERS[cnn_type](shape, spec=spec)
     if cnn_type in ENCODERS:
         initialise_(net, generator=generator)
-    scale = 1 / 255 if _is_bytes(observation_space) else 1.0
+    scale = 1 / 255 if are_bytes(observation_space) else 1.0
     return Encoder(net, scale=scale, out_features=_width_of(net, shape, f"the encoder '{cnn_type}'"))
 
 
@@ -153,6 +153,13 @@ def encoder_for(observation_space: spaces.Space[Any]) -> str:
     return "atari" if min(shape[1:]) >= NatureCNN.SMALLEST else "minatar"
 
 
+def are_bytes(observation_space: spaces.Space[Any]) -> bool:
+    """Whether observations are bounded by 0 and 255: encoders then divide them by 255."""
+    if not isinstance(observation_space, spaces.Box):
+        return False
+    return bool(np.all(observation_space.low == 0) and np.all(observation_space.high == 255))
+
+
 def _observation_shape(observation_space: spaces.Space[Any]) -> tuple[int, ...]:
     if isinstance(observation_space, spaces.Box | spaces.MultiBinary):
         return tuple(observation_space.shape)
@@ -160,12 +167,6 @@ def _observation_shape(observation_space: spaces.Space[Any]) -> tuple[int, ...]:
         f"networks read arrays of numbers (a Box space), not {type(observation_space).__name__}:"
         " flatten the observations first (gymnasium.wrappers.FlattenObservation)"
     )
-
-
-def _is_bytes(observation_space: spaces.Space[Any]) -> bool:
-    if not isinstance(observation_space, spaces.Box):
-        return False
-    return bool(np.all(observation_space.low == 0) and np.all(observation_space.high == 255))
 
 
 def _width_of(module: nn.Module, shape: tuple[int, ...], what: str) -> int:
