@@ -168,6 +168,7 @@ def test_resuming_goes_on_without_the_broken_seed(train_with_a_broken_seed: Trai
         ({"diagnostics": "full"}, "full diagnostics"),
         ({"keep_checkpoints": 1}, "--keep_checkpoints 2"),
         ({"use_spectral_norm": True}, "SpectralLinear"),
+        ({"stream": "class_incremental", "subset": 500, "batch_size": 500}, "the tasks of the seeds differ in size"),
     ],
 )
 def test_what_cannot_go_side_by_side_goes_in_turn(

@@ -25,8 +25,9 @@ class Curriculum:
     def __init__(self, images: ImageSet, spec: StreamSpec, *, epochs: int, batch_size: int, seed: int) -> None:
         self.images, self.spec, self.epochs, self.batch_size, self.seed = images, spec, epochs, batch_size, seed
         self._task = make_task(spec, images, seed=seed, index=0)
-        sizes = [len(self.task(index).train_index) for index in range(spec.tasks)]
-        batches = [-(-sizes[spec.task_at(epoch)] // batch_size) for epoch in range(epochs)]
+        self.sizes = tuple(len(self.task(index).train_index) for index in range(spec.tasks))
+        """The number of training images of each task."""
+        batches = [-(-self.sizes[spec.task_at(epoch)] // batch_size) for epoch in range(epochs)]
         self.epoch_ends = tuple(accumulate(batches))
         """The number of updates after each epoch."""
         self._epoch = -1

@@ -125,9 +125,8 @@ class StackedTraining:
         if run.keep_checkpoints < 2:
             raise NotStackable("a stop between their checkpoints needs --keep_checkpoints 2")
         self.members = [Member(config) for config in configs]
-        lengths = {member.agent.curriculum.epoch_ends for member in self.members}
-        if len(lengths) > 1:
-            raise NotStackable("the epochs of the seeds differ in length")
+        if len({member.agent.curriculum.sizes for member in self.members}) > 1:
+            raise NotStackable("the tasks of the seeds differ in size")
         self._failures: list[str] = []
         self._stack()
 
