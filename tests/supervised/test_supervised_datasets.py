@@ -122,6 +122,19 @@ def test_auto_takes_the_best_that_is_at_hand(
     assert resolve_dataset("auto") == "cifar10"
 
 
+def test_auto_passes_over_a_set_that_is_only_partly_there(
+    tmp_path: Path, write_fashion_mnist: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_fashion_mnist(tmp_path / "data" / "fashion-mnist")
+    assert resolve_dataset("auto") == "fashion_mnist"
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert resolve_dataset("auto") == "digits"
+    assert caplog.messages == [
+        "data/fashion-mnist has a part of Fashion-MNIST, but 't10k-labels-idx1-ubyte' is missing:"
+        " `--dataset auto` passes over it; `--dataset fashion_mnist --download` fetches the rest"
+    ]
+
+
 def test_what_is_not_there_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"Fashion-MNIST was not found in {tmp_path}; .*--download; Debian"):
         load_arrays("fashion_mnist", data_dir=tmp_path)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from stablegrad.errors import UserError
-from stablegrad.supervised import catalogue
-from stablegrad.supervised.catalogue import FASHION_MNIST
+from stablegrad.supervised import catalogue, datasets
+from stablegrad.supervised.catalogue import FASHION_MNIST, Published
 from stablegrad.supervised.download import Remote, fetch
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -137,15 +137,36 @@ def test_a_folder_that_cannot_be_written_is_named(server: Server, tmp_path: Path
         fetch(server.remote(), tmp_path / "file" / "sub")
 
 
-def test_a_downloaded_set_is_found(server: Server, tmp_path: Path, write_fashion_mnist: Any) -> None:
-    for path in write_fashion_mnist(tmp_path / "published").iterdir():
-        server.files[path.name] = path.read_bytes()
-    remotes = tuple(
-        server.remote(name, f"md5:{hashlib.md5(content).hexdigest()}")
-        for name, content in server.files.items()
-        if name != "set.bin"
+def _fashion_mnist_of(server: Server, folder: Path) -> Published:
+    """Fashion-MNIST with the files in `folder` as the published ones."""
+    content = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    server.files.update(content)
+    return dataclasses.replace(
+        FASHION_MNIST,
+        remotes=tuple(server.remote(name, f"md5:{hashlib.md5(file).hexdigest()}") for name, file in content.items()),
     )
-    published = dataclasses.replace(FASHION_MNIST, remotes=remotes)
+
+
+def test_a_downloaded_set_is_found(server: Server, tmp_path: Path, write_fashion_mnist: Any) -> None:
+    published = _fashion_mnist_of(server, write_fashion_mnist(tmp_path / "published"))
     place = catalogue.download(published, tmp_path / "data")
     assert place.path == tmp_path / "data" / "fashion-mnist"
     assert catalogue.load(published, place)[0].labels.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_interrupted_download_of_several_files_is_taken_up(
+    server: Server, tmp_path: Path, write_fashion_mnist: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = _fashion_mnist_of(server, write_fashion_mnist(tmp_path / "published"))
+    monkeypatch.setitem(datasets._PUBLISHED, "fashion_mnist", published)
+    third = published.remotes[2].name
+    content = server.files.pop(third)
+    with pytest.raises(UserError, match=f"{third} could not be downloaded"):
+        datasets.load_arrays("fashion_mnist", data_dir=tmp_path / "data", download=True)
+    server.files[third] = content
+    server.ranges.clear()
+    with pytest.raises(UserError, match="has a part of Fashion-MNIST, but 'train-images-idx3-ubyte' is missing"):
+        datasets.load_arrays("fashion_mnist", data_dir=tmp_path / "data")
+    arrays = datasets.load_arrays("fashion_mnist", data_dir=tmp_path / "data", download=True)
+    assert arrays.train.labels.tolist() == [0, 1, 2, 3, 4, 5]
+    assert len(server.ranges) == 2, "the two that had come are not fetched again"

@@ -64,27 +64,23 @@ def search_roots(data_dir: Path | None) -> tuple[Path, ...]:
 
 
 def find(published: Published, roots: tuple[Path, ...]) -> Place | None:
-    """The first place under `roots` with the files of the set, or None where there is not one of them.
-
-    Raises UserError when some files of a layout are there and others are missing.
-    """
-    partly: list[str] = []
+    """The first place under `roots` with all the files of the set, or None."""
     for root in roots:
-        if root.is_file():
-            names = list_files(root)
-            candidates = [(root, layout, names) for layout in published.layouts]
-        else:
-            candidates = list(_folders(published, root))
-        for path, layout, names in candidates:
-            missing = [name for name in layout.files if name not in names]
-            if not missing:
+        for path, layout, names in _folders(published, root):
+            if names.issuperset(layout.files):
                 return Place(path, layout)
-            if len(missing) < len(layout.files):
-                partly.append(f"{path} has a part of {published.title}, but '{missing[0]}' is missing")
         for path, layout in _archives(published, root):
             return Place(path, layout)
-    if partly:
-        raise UserError(partly[0])
+    return None
+
+
+def incomplete(published: Published, roots: tuple[Path, ...]) -> str | None:
+    """Where `roots` have some files of a layout but not all of them: a sentence that names the first one missing."""
+    for root in roots:
+        for path, layout, names in _folders(published, root):
+            missing = [name for name in layout.files if name not in names]
+            if 0 < len(missing) < len(layout.files):
+                return f"{path} has a part of {published.title}, but '{missing[0]}' is missing"
     return None
 
 
@@ -109,6 +105,10 @@ def download(published: Published, root: Path, *, progress: Callable[[int, int |
 
 
 def _folders(published: Published, root: Path) -> Iterator[tuple[Path, Layout, frozenset[str]]]:
+    """Where the files of each layout may lie under `root`, which may be an archive, and the files that lie there."""
+    if root.is_file():
+        names = list_files(root)
+        yield from ((root, layout, names) for layout in published.layouts)
     for layout in published.layouts:
         for folder in ("", *layout.folders):
             if (root / folder).is_dir():

@@ -1,5 +1,6 @@
 """Image sets by name, as arrays: which there are, which is at hand, where it comes from. Torch-free."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,8 @@ from stablegrad.errors import UserError, nearest
 from stablegrad.supervised import catalogue, generated
 from stablegrad.supervised.catalogue import CIFAR10, CIFAR100, FASHION_MNIST, Published
 from stablegrad.supervised.formats import Labelled
+
+log = logging.getLogger("stablegrad")
 
 PUBLISHED_SUBSET = 10_000
 """The published CIFAR experiments train and test on the first 10,000 images of either split."""
@@ -38,7 +41,8 @@ def resolve_dataset(name: str, *, data_dir: Path | None = None, download: bool =
     """The data set that `name` stands for, after a look at the disk: what `auto` means here.
 
     `auto` is the first of CIFAR-10, Fashion-MNIST, the digits and the textures that is at hand, so that there
-    always is one. Raises UserError when the name is unknown or its files are not there. Reads no image.
+    always is one; a set of which a part is missing is not, and a warning says so. Raises UserError when the name is
+    unknown, or its files are not all there and are not to be fetched. Reads no image.
     """
     if name not in DATASETS:
         raise UserError(f"unknown dataset '{name}'{nearest(name, DATASETS)}; known: {', '.join(DATASETS)}")
@@ -47,7 +51,7 @@ def resolve_dataset(name: str, *, data_dir: Path | None = None, download: bool =
     if name in _PUBLISHED:
         published, roots = _PUBLISHED[name], catalogue.search_roots(data_dir)
         if not download and catalogue.find(published, roots) is None:
-            raise UserError(_not_found(published, roots))
+            raise UserError(catalogue.incomplete(published, roots) or _not_found(published, roots))
     elif download:
         raise UserError(f"--download does not apply to '{name}': it needs no files")
     return name
@@ -82,7 +86,11 @@ def load_arrays(
 
 def _at_hand(name: str, data_dir: Path | None) -> bool:
     if name in _PUBLISHED:
-        return catalogue.find(_PUBLISHED[name], catalogue.search_roots(data_dir)) is not None
+        published, roots = _PUBLISHED[name], catalogue.search_roots(data_dir)
+        found = catalogue.find(published, roots) is not None
+        if not found and (partly := catalogue.incomplete(published, roots)):
+            log.warning("%s: `--dataset auto` passes over it; `--dataset %s --download` fetches the rest", partly, name)
+        return found
     return name != "digits" or generated.have_digits()
 
 
