@@ -1,7 +1,6 @@
 """`train`, `resume`, `fork`, `load_run`: what the command line calls, for notebooks and scripts."""
 
 import contextlib
-import dataclasses
 import logging
 import os
 import shutil
@@ -222,8 +221,7 @@ def train_seeds(
         log.warning("the seeds are trained in turn, not side by side: %s", reason)
     runs = []
     for one, path in zip(configs, paths, strict=True):
-        alone = dataclasses.replace(one, agent=dataclasses.replace(one.agent, seeds=1))
-        runs.append(train(alone, run_dir=path, observers=observers))
+        runs.append(train(one, run_dir=path, observers=observers))
         if runs[-1].status["state"] == "stopped":
             break
     return runs

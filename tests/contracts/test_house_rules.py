@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from stablegrad.agents import AGENTS
 from stablegrad.cli import COMMANDS
+from stablegrad.reports.arms import BOOKKEEPING
+from stablegrad.runs.config import known_fields
 
 REPO = Path(__file__).parents[2]
 SOURCES = sorted((REPO / "src" / "stablegrad").rglob("*.py"))
@@ -50,6 +53,14 @@ def test_nothing_draws_from_or_seeds_a_global_generator():
         if _GLOBAL_RANDOMNESS.search(line)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("algo", AGENTS)
+def test_what_cannot_change_a_result_tells_no_arms_apart(algo):
+    fields = known_fields(algo)
+    without_identity = {name for name, field in fields.items() if not field.metadata.get("identity", True)}
+    assert without_identity
+    assert without_identity <= BOOKKEEPING
 
 
 def test_no_module_swallows_every_exception_in_silence():

@@ -11,6 +11,8 @@ from supervised_runs import SMALL, StopAfter, final_state, identical, never, ten
 
 from stablegrad import api
 from stablegrad.errors import UserError
+from stablegrad.reports.arms import study
+from stablegrad.reports.load import load_runs
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder
@@ -68,6 +70,13 @@ def test_every_seed_ends_where_its_own_run_does(train: Train, tmp_path: Path, op
         assert {name: value.shape for name, value in ours.items()} == {n: v.shape for n, v in theirs.items()}
         steps = [name for name in theirs if name.endswith("/step")]
         assert all(torch.equal(ours[name], theirs[name]) for name in steps)
+
+
+def test_seeds_trained_together_and_alone_are_one_arm(train: Train, tmp_path: Path) -> None:
+    together = train(epochs=2)
+    alone = RunFolder.create(tmp_path / "alone", RunConfig.resolve("cifar", {**BASE, "epochs": 2, "seeds": 1}))
+    assert together[0].config == alone.config
+    assert len(study(load_runs([alone.path, *(folder.path for folder in together)])).arms) == 1
 
 
 def test_rows_are_those_of_each_seeds_own_run(train: Train, tmp_path: Path) -> None:

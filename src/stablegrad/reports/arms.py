@@ -12,7 +12,7 @@ from stablegrad.tables.games import find
 # What says where and how a run was kept, watched and measured, not what was trained.
 BOOKKEEPING = frozenset({
     "seed", "run_dir", "device", "threads", "track", "checkpoint_every", "keep_checkpoints", "log_every",
-    "diagnostics", "diagnostics_every", "diagnostics_batch", "eval_every", "eval_episodes", "data_dir",
+    "diagnostics", "diagnostics_every", "diagnostics_batch", "eval_every", "eval_episodes", "data_dir", "download",
 })  # fmt: skip
 TASK_KEYS = ("env_id", "dataset")
 SIZE_KEYS = ("mlp_depth", "mlp_width")

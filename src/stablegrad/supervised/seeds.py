@@ -30,10 +30,10 @@ _MEMBERS = "side_by_side.json"
 
 
 def seed_configs(config: RunConfig) -> list[RunConfig]:
-    """The configs of the seeds that `config` asks for, from its own seed on."""
-    first = config.run.seed
+    """The configs of the seeds that `config` asks for, from its own seed on: those of runs of one seed each."""
+    first, one = config.run.seed, dataclasses.replace(config.agent, seeds=1)
     return [
-        dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed))
+        dataclasses.replace(config, run=dataclasses.replace(config.run, seed=seed), agent=one)
         for seed in range(first, first + config.agent.seeds)
     ]
 
