@@ -1,9 +1,14 @@
 """What `stablegrad cifar` takes, fills in and refuses."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
+from stablegrad.supervised import catalogue
+from stablegrad.supervised.classifier import load
 from stablegrad.supervised.config import ClassifierConfig
 
 
@@ -46,6 +51,38 @@ def test_the_folder_is_named_after_the_images() -> None:
 def test_where_the_images_lie_does_not_change_what_a_run_is() -> None:
     assert _resolve(data_dir="/somewhere").identity == _resolve().identity
     assert _resolve(subset=100).identity != _resolve().identity
+
+
+@pytest.mark.parametrize("given", [{}, {"data_dir": "data"}, {"dataset": "auto"}], ids=["implicit", "relative", "auto"])
+def test_images_below_the_working_folder_are_found_from_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_cifar10_binary: Callable[[Path], Path], given: dict[str, str]
+) -> None:
+    monkeypatch.delenv(catalogue.DATA_VARIABLE, raising=False)
+    monkeypatch.setattr(catalogue, "SYSTEM_FOLDER", tmp_path / "usr")
+    write_cifar10_binary(tmp_path / "data" / "cifar-10-batches-bin")
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig.resolve("cifar", {"dataset": "cifar10", **given})
+    assert config.agent.data_dir == str(tmp_path / "data")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(load(RunConfig.from_flat(config.flat()).agent).train.labels) == 20
+
+
+def test_what_does_not_move_with_the_working_folder_is_left_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_cifar10_binary: Callable[[Path], Path]
+) -> None:
+    """A run folder that is taken to another machine finds the images in the usual places of that one."""
+    monkeypatch.setenv(catalogue.DATA_VARIABLE, str(write_cifar10_binary(tmp_path / "images")))
+    assert RunConfig.resolve("cifar", {"dataset": "cifar10"}).agent.data_dir is None
+    assert _resolve().agent.data_dir is None
+
+
+def test_a_download_fills_the_folder_that_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(catalogue.DATA_VARIABLE, raising=False)
+    monkeypatch.setattr(catalogue, "SYSTEM_FOLDER", tmp_path / "usr")
+    monkeypatch.chdir(tmp_path)
+    assert ClassifierConfig(dataset="cifar10", download=True).data_dir == str(tmp_path / "data")
+    assert ClassifierConfig(dataset="cifar10").data_dir is None
 
 
 def test_a_stream_is_non_stationary_by_itself() -> None:

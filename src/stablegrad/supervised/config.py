@@ -7,7 +7,7 @@ from typing import Literal
 from stablegrad.agents.base import fractions, positive
 from stablegrad.errors import UserError
 from stablegrad.settings import setting
-from stablegrad.supervised.datasets import resolve_dataset
+from stablegrad.supervised.datasets import lasting_data_dir, resolve_dataset
 from stablegrad.supervised.streams import FirstTask, Stream, StreamSpec, default_change_points
 
 Dataset = Literal["auto", "cifar10", "cifar100", "fashion_mnist", "digits", "digits32", "textures"]
@@ -52,6 +52,8 @@ class ClassifierConfig:
             raise UserError(problems)
         if self.dataset == "auto":
             self._fill_in("dataset", resolve_dataset("auto", data_dir=self.data_path))
+        if root := lasting_data_dir(self.dataset, data_dir=self.data_path, download=self.download):
+            self._fill_in("data_dir", str(root))
         if self.non_stationary and self.stream == "stationary":
             self._fill_in("stream", "shuffled_labels")
         self._fill_in("non_stationary", self.stream != "stationary")

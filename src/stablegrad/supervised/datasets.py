@@ -57,6 +57,20 @@ def resolve_dataset(name: str, *, data_dir: Path | None = None, download: bool =
     return name
 
 
+def lasting_data_dir(name: str, *, data_dir: Path | None = None, download: bool = False) -> Path | None:
+    """The `data_dir` that finds the files of `name` from any working folder.
+
+    Absolute; where none is given, the folder below the working one that has the files, or that `download` fills.
+    None where the usual places that do not move are meant.
+    """
+    if data_dir is None and name in _PUBLISHED:
+        roots = catalogue.search_roots(None)
+        holders = (root for root in roots if catalogue.find(_PUBLISHED[name], (root,)))
+        root = next(holders, roots[0] if download else None)
+        data_dir = None if root is None or root.is_absolute() else root
+    return None if data_dir is None else data_dir.expanduser().absolute()
+
+
 def load_arrays(
     name: str,
     *,
