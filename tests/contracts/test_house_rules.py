@@ -1,6 +1,7 @@
 """Rules of the whole house that no single room can check."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -101,6 +102,15 @@ def _links(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_of_a_page_leads_somewhere(page):
     assert [target for target in _links(page) if target and not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("file", sorted((REPO / "benchmarks/results").iterdir()), ids=lambda file: file.name)
+def test_every_record_of_a_measurement_holds_something_and_stands_on_a_page(file):
+    text = file.read_text(encoding="utf-8")
+    for record in map(json.loads, text.splitlines() if file.suffix == ".jsonl" else [text]):
+        assert record
+        assert [name for name, value in record.items() if value in ([], {}, None)] == []
+    assert any(file.name in page.read_text(encoding="utf-8") for page in PAGES)
 
 
 def _commands(page: Path) -> set[str]:
