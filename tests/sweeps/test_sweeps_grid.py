@@ -163,7 +163,7 @@ def test_the_examples_are_the_demonstration_and_what_surrounds_it() -> None:
         "four_agents": 12,
         "plasticity_grid": 432,
         "plasticity_images": 72,
-        "plasticity_images_lr": 48,
+        "plasticity_images_lr": 72,
         "tuned_arms": 4,
     }
     long = {arm.config(seed=seed, total_timesteps=500_000).identity for arm in demo.ARMS for seed in (1, 2, 3)}
