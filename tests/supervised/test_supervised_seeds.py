@@ -1,7 +1,7 @@
 """Seeds trained side by side: each is its own run, whatever happens to the others."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,16 @@ def test_an_update_or_another_seed_makes_a_difference(train: Train, tmp_path: Pa
         apart = _apart(first, other)
         assert set(parameters) < set(apart)
         assert {name.rpartition("/")[2] for name in apart} >= {"exp_avg", "exp_avg_sq"}
+
+
+def test_the_seeds_share_their_images() -> None:
+    configs = seed_configs(RunConfig.resolve("cifar", {**BASE, "seeds": 5}))
+    together, apart = StackedTraining(configs).members, [SupervisedTraining(config) for config in configs]
+
+    def copies(trainings: Sequence[SupervisedTraining]) -> int:
+        return len({training.agent.images.train.images.data_ptr() for training in trainings})
+
+    assert (copies(together), copies(apart)) == (1, 5)
 
 
 def test_seeds_trained_together_and_alone_are_one_arm(train: Train, tmp_path: Path) -> None:

@@ -78,10 +78,10 @@ class Classifier(Algorithm):
         self._drawn: tuple[int, Batch] | None = None
 
     @classmethod
-    def build(cls, config: RunConfig) -> Self:
-        """The classifier of a run's config, untrained, on the run's device."""
-        device = torch.device(config.run.device)
-        return cls(config.agent, config.network, load(config.agent), seed=config.run.seed, device=device)
+    def build(cls, config: RunConfig, images: ImageSet | None = None) -> Self:
+        """The classifier of a run's config, untrained, on the run's device; `images` are the config's, if loaded."""
+        images, device = load(config.agent) if images is None else images, torch.device(config.run.device)
+        return cls(config.agent, config.network, images, seed=config.run.seed, device=device)
 
     def fresh_network(self, task: int) -> Network:
         """The network that begins task `task`, on the CPU: a pure function of seed and task."""

@@ -41,6 +41,9 @@ class ImageSet:
         return channels, height, width
 
     def to(self, device: torch.device) -> "ImageSet":
+        """These images on `device`: themselves where they are there already."""
+        if self.train.images.device == device:
+            return self
         return replace(
             self,
             train=Split(*(values.to(device) for values in self.train)),

@@ -11,11 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from stablegrad.agents.base import Batch
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_json, write_json
 from stablegrad.runs.folder import RunFolder
+from stablegrad.supervised.classifier import load
 from stablegrad.supervised.side_by_side import NotFinite, StackedLearner
 from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
@@ -124,7 +127,8 @@ class StackedTraining:
             raise NotStackable("full diagnostics look at a network before and after its update")
         if run.keep_checkpoints < 2:
             raise NotStackable("a stop between their checkpoints needs --keep_checkpoints 2")
-        self.members = [Member(config) for config in configs]
+        images = load(configs[0].agent).to(torch.device(run.device))
+        self.members = [Member(config, images=images) for config in configs]
         if len({member.agent.curriculum.sizes for member in self.members}) > 1:
             raise NotStackable("the tasks of the seeds differ in size")
         self._failures: list[str] = []

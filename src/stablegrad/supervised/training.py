@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from stablegrad.plasticity.base import Intervention
 from stablegrad.runs.config import RunConfig
 from stablegrad.supervised.classifier import Classifier
+from stablegrad.supervised.data import ImageSet
 from stablegrad.training.session import Session
 
 
@@ -14,8 +15,10 @@ class SupervisedTraining(Session):
 
     agent: Classifier
 
-    def __init__(self, config: RunConfig, *, interventions: Sequence[Intervention] = ()) -> None:
-        classifier = Classifier.build(config)
+    def __init__(
+        self, config: RunConfig, *, interventions: Sequence[Intervention] = (), images: ImageSet | None = None
+    ) -> None:
+        classifier = Classifier.build(config, images)
         super().__init__(
             config,
             classifier,
