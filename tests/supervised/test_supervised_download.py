@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import io
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +15,7 @@ import pytest
 from stablegrad.errors import UserError
 from stablegrad.supervised import catalogue, datasets
 from stablegrad.supervised.catalogue import FASHION_MNIST, Published
-from stablegrad.supervised.download import Remote, fetch
+from stablegrad.supervised.download import Remote, fetch, progress_line
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -152,6 +154,30 @@ def test_a_downloaded_set_is_found(server: Server, tmp_path: Path, write_fashion
     place = catalogue.download(published, tmp_path / "data")
     assert place.path == tmp_path / "data" / "fashion-mnist"
     assert catalogue.load(published, place)[0].labels.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_is_told_how_much_has_come(
+    server: Server, tmp_path: Path, write_fashion_mnist: Any, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    published = _fashion_mnist_of(server, write_fashion_mnist(tmp_path / "published"))
+    monkeypatch.setattr(sys, "stderr", written := io.StringIO())
+    monkeypatch.setattr(written, "isatty", lambda: terminal)
+    catalogue.download(published, tmp_path / "data")
+    expected = "".join(f"\r{remote.name}: 0.0 of 0.0 MB\n" for remote in published.remotes)
+    assert written.getvalue() == (expected if terminal else "")
+
+
+def test_the_line_is_written_over_until_all_has_come(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for done in (0, 85_000_000, 170_498_071):
+        progress_line("set.bin")(done, 170_498_071)
+    progress_line("other")(2_500_000, None)
+    assert capsys.readouterr().err == (
+        "\rset.bin: 0.0 of 170.5 MB\rset.bin: 85.0 of 170.5 MB\rset.bin: 170.5 of 170.5 MB\n\rother: 2.5 MB"
+    )
 
 
 def test_an_interrupted_download_of_several_files_is_taken_up(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stablegrad.errors import UserError
-from stablegrad.supervised.download import Remote, fetch
+from stablegrad.supervised.download import Remote, fetch, progress_line
 from stablegrad.supervised.files import ARCHIVE_SUFFIXES, list_files, read_files
 from stablegrad.supervised.formats import Labelled, read_cifar_binary, read_cifar_python, read_idx_pair
 
@@ -95,10 +95,10 @@ def load(published: Published, place: Place) -> tuple[Labelled, Labelled]:
     return layout.read(contents, layout.train, where), layout.read(contents, layout.test, where)
 
 
-def download(published: Published, root: Path, *, progress: Callable[[int, int | None], None] | None = None) -> Place:
+def download(published: Published, root: Path) -> Place:
     """Fetch what is missing of the set into `root`, and say where it lies."""
     for remote in published.remotes:
-        fetch(remote, root / published.remote_folder, progress=progress)
+        fetch(remote, root / published.remote_folder, progress=progress_line(remote.name))
     place = find(published, (root,))
     assert place is not None, "the published files make up a layout"
     return place

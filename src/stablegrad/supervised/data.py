@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stablegrad.errors import UserError
-from stablegrad.supervised.datasets import Progress, load_arrays
+from stablegrad.supervised.datasets import load_arrays
 from stablegrad.supervised.formats import Labelled
 from stablegrad.supervised.seeding import generator_for
 
@@ -71,15 +71,10 @@ class ImageSet:
 
 
 def load_images(
-    name: str,
-    *,
-    data_dir: Path | None = None,
-    subset: int | None = None,
-    download: bool = False,
-    progress: Progress | None = None,
+    name: str, *, data_dir: Path | None = None, subset: int | None = None, download: bool = False
 ) -> ImageSet:
     """The image set `name` on the CPU, as `datasets.load_arrays` finds it, or its first `subset` images."""
-    arrays = load_arrays(name, data_dir=data_dir, download=download, progress=progress)
+    arrays = load_arrays(name, data_dir=data_dir, download=download)
     images = ImageSet(
         name=arrays.name,
         source=arrays.source,

@@ -24,8 +24,6 @@ _GENERATED: dict[str, tuple[str, Callable[[], tuple[Labelled, Labelled]]]] = {
 DATASETS = ("auto", *_PUBLISHED, *_GENERATED)
 _AUTO = ("cifar10", "fashion_mnist", "digits", "textures")
 
-Progress = Callable[[int, int | None], None]
-
 
 class Arrays(NamedTuple):
     """A training and a test split; `source` says in words which images these are and where they came from."""
@@ -71,19 +69,12 @@ def lasting_data_dir(name: str, *, data_dir: Path | None = None, download: bool 
     return None if data_dir is None else data_dir.expanduser().absolute()
 
 
-def load_arrays(
-    name: str,
-    *,
-    data_dir: Path | None = None,
-    download: bool = False,
-    progress: Progress | None = None,
-) -> Arrays:
+def load_arrays(name: str, *, data_dir: Path | None = None, download: bool = False) -> Arrays:
     """The image set `name` (see `DATASETS`), whole.
 
     data_dir: a folder that holds the files, their usual folder or their archive, or an archive itself; None
         looks into $STABLEGRAD_DATA, ./data and /usr/share/datasets.
     download: fetch what is not there into `data_dir` (default: $STABLEGRAD_DATA or ./data).
-    progress: told (bytes done, bytes in all) of a download.
     Raises UserError, which names the file, when files are missing, damaged, or of another data set.
     """
     name = resolve_dataset(name, data_dir=data_dir, download=download)
@@ -93,7 +84,7 @@ def load_arrays(
     published, roots = _PUBLISHED[name], catalogue.search_roots(data_dir)
     place = catalogue.find(published, roots)
     if place is None:
-        place = catalogue.download(published, roots[0], progress=progress)
+        place = catalogue.download(published, roots[0])
     source = f"{published.title} from {place.path}"
     return Arrays(name, source, published.classes, *catalogue.load(published, place))
 

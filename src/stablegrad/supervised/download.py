@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stablegrad.errors import UserError
+
+Progress = Callable[[int, int | None], None]
+"""(bytes done, bytes in all, where the server says how many)."""
 
 _CHUNK = 1 << 18
 _TRIES = 3
@@ -31,13 +35,13 @@ def fetch(
     remote: Remote,
     folder: Path,
     *,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
     timeout: float = 30.0,
 ) -> Path:
     """The path of `remote` in `folder`, downloaded unless it is there already with the right checksum.
 
     What has arrived lies in `.NAME.part` until it is complete and checked, and a later call goes on from
-    there. `progress(done, total)` is called with byte counts. Raises UserError when the host cannot be
+    there. `progress` is told what has come. Raises UserError when the host cannot be
     reached, the disk cannot be written, or what arrived has another checksum (it is then deleted).
     """
     target, part = folder / remote.name, folder / f".{remote.name}.part"
@@ -65,9 +69,20 @@ def fetch(
     return target
 
 
-def _transfer(
-    url: str, part: Path, *, progress: Callable[[int, int | None], None] | None, timeout: float
-) -> str | None:
+def progress_line(name: str) -> Progress:
+    """A line on standard error that says how much of `name` has come; silent where that is not a terminal."""
+
+    def show(done: int, total: int | None) -> None:
+        if sys.stderr.isatty():
+            of = "" if total is None else f" of {total / 1e6:.1f}"
+            end = "\n" if done == total else ""
+            sys.stderr.write(f"\r{name}: {done / 1e6:.1f}{of} MB{end}")
+            sys.stderr.flush()
+
+    return show
+
+
+def _transfer(url: str, part: Path, *, progress: Progress | None, timeout: float) -> str | None:
     """Bring `part` to its full length. Returns why that failed, or None."""
     failure: str | None = None
     for _ in range(_TRIES):
@@ -85,7 +100,7 @@ def _transfer(
     return failure
 
 
-def _transfer_once(url: str, part: Path, *, progress: Callable[[int, int | None], None] | None, timeout: float) -> None:
+def _transfer_once(url: str, part: Path, *, progress: Progress | None, timeout: float) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=timeout) as response:
