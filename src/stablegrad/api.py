@@ -30,7 +30,7 @@ from stablegrad.training.evaluate import Evaluation, evaluate
 from stablegrad.training.fitting import StillLearns, still_learns
 from stablegrad.training.loop import Training, build_agent
 from stablegrad.training.recorder import Observer
-from stablegrad.training.session import RunFailed
+from stablegrad.training.session import RunFailed, Session
 from stablegrad.training.stop import StopRequest
 from stablegrad.training.video import Video
 
@@ -189,7 +189,7 @@ def train(
         raise UserError(f"--seeds {config.agent.seeds} are several runs: call train_seeds, which returns them all")
     path = Path(run_dir) if run_dir is not None else Path("runs") / config.name
     RunFolder.check_unused(path, minimum_free_bytes=_MINIMUM_FREE_BYTES)
-    return _run(config, lambda: RunFolder.create(path, config), observers)
+    return _run(config, lambda training: RunFolder.create(path, config), observers)
 
 
 def train_seeds(
@@ -246,7 +246,7 @@ def resume(path: str | Path, *, observers: Iterable[Observer] = ()) -> Run:
         return Run(folder.path)
     members = members_of(folder.path)
     if not members:
-        return _run(folder.config, lambda: folder, observers)
+        return _run(folder.config, lambda training: folder, observers)
     if together := unfinished(members):
         _run_stacked([member.config for member in together], lambda: together, observers)
     if broke(folder):
@@ -265,22 +265,43 @@ def fork(
     """A new run that starts from a checkpoint of another, with some settings changed.
 
     Changed values are taken as used (a learning rate is not scaled again). What is in the checkpoint must fit
-    the new settings: the networks cannot change their shapes.
+    the new settings: networks, storage and environments keep their shapes and numbers, and the optimizer its kind.
+    UserError, and no folder, where it does not.
     """
     source = load_run(path)
-    state = source.state(checkpoint_path)
     config = RunConfig.from_flat({**source.config.flat(), **changes})
+    before, now = source.config.flat(), config.flat()
+    problems = config.problems() + [
+        f"--{name} {now[name]}: the checkpoint has the state of an optimizer with {before[name]}, which fits no other"
+        for name in ("optimizer", "conv_view")
+        if now[name] != before[name]
+    ]
+    if problems:
+        raise UserError(problems)
+    state = {**source.state(checkpoint_path), "config": now}
     RunFolder.check_unused(Path(run_dir), minimum_free_bytes=_MINIMUM_FREE_BYTES)
 
-    def create() -> RunFolder:
+    def create(training: Session) -> RunFolder:
+        _try_on(training, state, [f"--{name} {value}" for name, value in now.items() if value != before[name]])
         folder = RunFolder.create(Path(run_dir), config)
         for record in ("metrics.jsonl", "episodes.jsonl", "evaluations.jsonl"):
             if (source.path / record).exists():
                 shutil.copyfile(source.path / record, folder.path / record)
-        checkpoint.save(folder.checkpoints, state["step"], {**state, "config": config.flat()}, keep=1)
+        checkpoint.save(folder.checkpoints, state["step"], state, keep=1)
         return folder
 
     return _run(config, create, observers)
+
+
+def _try_on(training: Session, state: dict[str, Any], changed: Sequence[str]) -> None:
+    """Let a training take over the state of one whose settings were others. UserError where it does not fit."""
+    try:
+        training.load_state_dict(state)
+    except Exception as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise UserError(
+            f"the checkpoint does not fit {', '.join(changed)}: {reason} ({type(error).__name__})"
+        ) from error
 
 
 def check_device(device: str) -> None:
@@ -295,14 +316,14 @@ def check_device(device: str) -> None:
         raise UserError(f"--device {device}: cpu and cuda are supported")
 
 
-def _run(config: RunConfig, open_folder: Callable[[], RunFolder], observers: Iterable[Observer]) -> Run:
+def _run(config: RunConfig, open_folder: Callable[[Session], RunFolder], observers: Iterable[Observer]) -> Run:
     """Build everything, and only then touch the folder: whatever is wrong with a config shows before."""
     check_device(config.run.device)
     factories(config.run.track)
     with _torch_settings(config), StopRequest() as stop:
         training = Training(config) if config.env is not None else SupervisedTraining(config)
         try:
-            folder = open_folder()
+            folder = open_folder(training)
             with folder.lock():
                 mirrors = trackers(config.run.track, folder.path, config.flat())
                 training.attach(folder, [*observers, *mirrors])

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import DQN, PQN, RAINBOW, SMALL, assert_identical, final_state, tensors_of
+from small_runs import DQN, PPO, PQN, RAINBOW, SMALL, assert_identical, final_state, tensors_of
 
 from stablegrad import api
 from stablegrad.agents.dqn import DQN as DQNAgent
@@ -251,6 +251,40 @@ def test_a_forked_replay_folds_returns_as_the_changed_settings_say(run, tmp_path
     forked = api.fork(source.path, {"total_timesteps": 320, **changes}, run_dir=tmp_path / "fork")
     seen = forked.agent().experience.sample(400)["discounts"].unique().tolist()
     assert seen == pytest.approx(sorted(discounts))
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings", "changes", "words"),
+    [
+        ("dqn", DQN, "--buffer_size 240", "--buffer_size 240: the saved replay is of 120 transitions"),
+        ("dqn", DQN, "--num_envs 2", "--num_envs 2: the saved replay is of 120 transitions from 4 environments"),
+        ("dqn", DQN, "--buffer_size 2", "--buffer_size 2: 4 environments"),
+        ("dqn", DQN, "--optimizer sgd", "--optimizer sgd: the checkpoint has the state of an optimizer with adam"),
+        ("pqn", PQN, "--num_envs 8 --end_e 0.2", "--num_envs 8, --end_e 0.2: the saved state is of 4 environments"),
+        ("pqn", PQN, "--mlp_width 32", "--mlp_width 32: Error(s) in loading state_dict for Network: size mismatch"),
+        ("ppo", PPO, "--normalize_obs true", "--normalize_obs True: there are no statistics to normalise observations"),
+    ],
+)
+def test_a_fork_that_cannot_fit_is_one_error_and_no_folder(run, tmp_path, capsys, algo, settings, changes, words):
+    source = run(algo, {"env_id": "CartPole-v1", **settings, "total_timesteps": 160})
+    assert main(["fork", str(source.path), "--run_dir", str(tmp_path / "fork"), "--quiet", *changes.split()]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert not (tmp_path / "fork").exists()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "changes"),
+    [("adamw", {"optimizer_eps": 0.5, "weight_decay": 0.25}), ("kron", {"update_probability": 0.5})],
+)
+def test_a_forked_optimizer_has_the_changed_settings_and_its_state(run, tmp_path, optimizer, changes):
+    source = run("pqn", {**CARTPOLE, "optimizer": optimizer})
+    forked = api.fork(source.path, {"total_timesteps": 416, **changes}, run_dir=tmp_path / "fork")
+    found = final_state(forked.folder)["learner"]["optimizers"]["q"]
+    group = found["param_groups"][0]
+    assert {name: group[name.removeprefix("optimizer_")] for name in changes} == changes
+    assert {int(state["step"]) for state in found["state"].values()} == {forked.metrics[-1]["update"]}
 
 
 def test_the_folder_of_a_run_is_not_used_twice(run, tmp_path, capsys):

@@ -252,10 +252,13 @@ class PPO(Agent):
         self._acting.set_state(state["acting"])
         self._shuffle.set_state(state["shuffle"])
         self.steps = state["steps"]
-        if self._observations is not None:
-            self._observations.moments.load_state_dict(state["observations"])
-        if self._rewards is not None:
-            self._rewards.load_state_dict(state["rewards"])
+        observations = None if self._observations is None else self._observations.moments
+        for name, statistics in (("observations", observations), ("rewards", self._rewards)):
+            if statistics is None:
+                continue
+            if state[name] is None:
+                raise ValueError(f"there are no statistics to normalise {name} with")
+            statistics.load_state_dict(state[name])
 
     def _tensor(self, obs: np.ndarray, *, update: bool) -> Tensor:
         if self._observations is not None:

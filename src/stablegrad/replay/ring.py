@@ -174,6 +174,7 @@ class ReplayRing:
     def state_dict(self) -> dict[str, Any]:
         """Everything but the settings, the stored experience as segments (views, not copies)."""
         return {
+            "capacity": self.capacity,
             "count": self._count,
             "oldest": self._oldest,
             "pending": self._pending.copy(),
@@ -183,7 +184,16 @@ class ReplayRing:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of a ring of the same spaces, capacity and environments; settings may be others."""
+        """Take over the state of a ring of the same spaces, capacity and environments; settings may be others.
+
+        ValueError where the state is of another capacity or number of environments.
+        """
+        size = state.get("capacity", self.capacity), len(state["pending"])
+        if size != (self.capacity, self.num_envs):
+            raise ValueError(
+                f"the saved replay is of {size[0]} transitions from {size[1]} environments,"
+                f" not of {self.capacity} from {self.num_envs}"
+            )
         self._count = state["count"]
         self._oldest = state["oldest"]
         self._pending[:] = state["pending"]

@@ -169,6 +169,10 @@ class RunConfig:
             raise UserError(problems)
         return cls(algo=algo, **built)
 
+    def problems(self) -> list[str]:
+        """What the algorithm finds wrong with the sections together, one sentence each; `from_flat` does not ask."""
+        return AGENTS[self.algo].check(**{name: getattr(self, name) for name in section_types(self.algo)})
+
     def flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, JSON-ready, in section order."""
         flat: dict[str, Any] = {"algo": self.algo}

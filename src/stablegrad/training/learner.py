@@ -18,6 +18,9 @@ from stablegrad.plasticity.base import Intervention, Moment
 from stablegrad.runs.config import OptimizerSpec
 from stablegrad.training.optimizers import build_optimizer
 
+_SETTINGS = frozenset({"eps", "weight_decay", "update_probability"})
+"""What an optimizer's groups have from an OptimizerSpec, and may change between two steps."""
+
 
 class NonFinite(Exception):
     """A loss or gradient that is not finite; the parameters are still those from before the update."""
@@ -127,7 +130,11 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, optimizer in self.optimizers.items():
+            # torch restores settings with the state; those that the spec has are the spec's.
+            own = [{option: group[option] for option in _SETTINGS & group.keys()} for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
+            for group, settings in zip(optimizer.param_groups, own, strict=True):
+                group.update(settings)
         self.updates = state["updates"]
         self.generator.set_state(state["generator"])
         followed = state.get("followed")

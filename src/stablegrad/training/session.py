@@ -88,6 +88,7 @@ class Session(ABC):
             self.recorder.start_over()
         else:
             self.load_state_dict(newest.state)
+            self.recorder.load_state_dict(newest.state["recorder"], torch.device(self.config.run.device))
             self._last_checkpoint = newest.path
 
     def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
@@ -258,6 +259,7 @@ class Session(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over a state but for its records, which need a folder: `attach` goes on with them."""
         if changed := differences(state["config"], self.config):
             raise UserError(["the checkpoint belongs to another config", *changed])
         self.step, self.seconds = state["step"], state["seconds"]
@@ -265,7 +267,6 @@ class Session(ABC):
         self._row_mark = (state["row_mark"][0], state["row_mark"][1])
         self.agent.load_state_dict(state["agent"])
         self.learner.load_state_dict(state["learner"])
-        self.recorder.load_state_dict(state["recorder"], torch.device(self.config.run.device))
         self._clock = time.perf_counter()
 
 
