@@ -11,6 +11,9 @@ from stablegrad.supervised import catalogue
 from stablegrad.supervised.classifier import load
 from stablegrad.supervised.config import ClassifierConfig
 
+# Of four digits (0 to 3 train, 4, 9, 4, 9 test), the first two of the ten classes to come have some or not.
+FEW = {"stream": "class_incremental", "subset": 4, "epochs": 5}
+
 
 def _resolve(**settings: object) -> RunConfig:
     return RunConfig.resolve("cifar", {"dataset": "digits", **settings})
@@ -104,6 +107,12 @@ def test_a_stream_is_non_stationary_by_itself() -> None:
         ({"label_noise": 0.5}, "--label_noise belongs to --stream noisy_labels, not to stationary"),
         ({"fresh_networks": True}, "--fresh_networks needs more than one task"),
         ({"stream": "class_incremental", "first_task": "shuffled"}, "first_task cannot be 'shuffled'"),
+        (
+            {**FEW, "seed": 2},
+            "with seed 2, none of the 4 test images is of the classes of task 1: take a larger --subset",
+        ),
+        ({**FEW, "seed": 6}, "with seed 6, none of the 4 training images is of the classes of task 1"),
+        ({**FEW, "seed": 1, "seeds": 2}, "with seed 2, none of the 4 test images"),
         ({"env_id": "Breakout-v5"}, "cifar has no setting --env_id"),
         ({"num_envs": 4}, "cifar has no setting --num_envs"),
     ],
@@ -111,6 +120,10 @@ def test_a_stream_is_non_stationary_by_itself() -> None:
 def test_mistakes_are_named(settings: dict[str, object], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         _resolve(**settings)
+
+
+def test_the_least_that_class_groups_need_is_enough() -> None:
+    assert _resolve(**FEW, seed=1).agent.stream == "class_incremental"
 
 
 def test_mistakes_of_all_sections_are_reported_at_once() -> None:

@@ -25,7 +25,7 @@ from stablegrad.runs.config import RunConfig
 from stablegrad.supervised.config import ClassifierConfig
 from stablegrad.supervised.curriculum import Curriculum
 from stablegrad.supervised.data import ImageSet, load_images
-from stablegrad.supervised.datasets import resolve_dataset
+from stablegrad.supervised.datasets import PUBLISHED_SUBSET, resolve_dataset
 from stablegrad.supervised.seeding import generator_for
 from stablegrad.supervised.tasks import Task
 
@@ -48,7 +48,7 @@ class Classifier(Algorithm):
         "use_ln": False,
         "checkpoint_every": 1_000,
     }
-    published_behaviour: ClassVar = {"subset": 10_000, "lr_scale": 1.0, "conv_view": "published"}
+    published_behaviour: ClassVar = {"subset": PUBLISHED_SUBSET, "lr_scale": 1.0, "conv_view": "published"}
 
     @classmethod
     def check(cls, **sections: Any) -> list[str]:
@@ -183,8 +183,13 @@ def load(config: ClassifierConfig) -> ImageSet:
 
 @lru_cache(maxsize=64)
 def _updates(config: ClassifierConfig, seed: int) -> int:
-    """How many updates a run makes; kept, for the cells of a sweep ask for it by the hundred, and it takes reading."""
-    return curriculum_of(config, load(config), seed=seed).updates
+    """How many updates a run makes; kept, for the cells of a sweep ask for it by the hundred, and it takes reading.
+
+    Of the first of its seeds; the tasks of the others are made too, so that one that cannot be is told beforehand.
+    """
+    images = load(config)
+    updates = [curriculum_of(config, images, seed=seed + more).updates for more in range(config.seeds)]
+    return updates[0]
 
 
 def curriculum_of(config: ClassifierConfig, images: ImageSet, *, seed: int) -> Curriculum:

@@ -95,7 +95,14 @@ def _class_incremental(plain: Task, spec: StreamSpec, images: ImageSet, seed: in
     order = _permutation(images.classes, train.device, "class_order", seed=seed)
     come = torch.zeros(images.classes, dtype=torch.bool, device=train.device)
     come[order[: images.classes * (plain.index + 1) // spec.tasks]] = True
-    return replace(plain, train_index=come[train].nonzero()[:, 0], test_index=come[test].nonzero()[:, 0])
+    train_index, test_index = (come[labels].nonzero()[:, 0] for labels in (train, test))
+    for split, index, labels in (("training", train_index, train), ("test", test_index, test)):
+        if not len(index):
+            raise UserError(
+                f"with seed {seed}, none of the {len(labels)} {split} images is of the classes of task"
+                f" {plain.index + 1}: take a larger --subset, fewer --change_points, or another --seed"
+            )
+    return replace(plain, train_index=train_index, test_index=test_index)
 
 
 def _noisy(plain: Task, spec: StreamSpec, images: ImageSet, seed: int) -> Task:
