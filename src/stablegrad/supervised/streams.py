@@ -86,8 +86,3 @@ class StreamSpec:
     def task_at(self, epoch: int) -> int:
         """The index of the task that epoch `epoch` (from 0) belongs to."""
         return sum(point <= epoch for point in self.change_points)
-
-    def epochs_of(self, task: int, epochs: int) -> range:
-        """The epochs of task `task` in a run of `epochs`."""
-        starts = (0, *self.change_points, epochs)
-        return range(starts[task], starts[task + 1])
