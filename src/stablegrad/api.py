@@ -36,7 +36,7 @@ from stablegrad.training.video import Video
 
 log = logging.getLogger("stablegrad")
 
-# A checkpoint of a small network; what a large replay buffer needs is checked by the agent itself.
+# A checkpoint of a small network; what an agent stores comes on top.
 _MINIMUM_FREE_BYTES = 200_000_000
 
 
@@ -188,8 +188,13 @@ def train(
     if getattr(config.agent, "seeds", 1) > 1:
         raise UserError(f"--seeds {config.agent.seeds} are several runs: call train_seeds, which returns them all")
     path = Path(run_dir) if run_dir is not None else Path("runs") / config.name
-    RunFolder.check_unused(path, minimum_free_bytes=_MINIMUM_FREE_BYTES)
-    return _run(config, lambda training: RunFolder.create(path, config), observers)
+    RunFolder.check_unused(path)
+
+    def create(training: Session) -> RunFolder:
+        _check_room(path, training)
+        return RunFolder.create(path, config)
+
+    return _run(config, create, observers)
 
 
 def train_seeds(
@@ -279,10 +284,11 @@ def fork(
     if problems:
         raise UserError(problems)
     state = {**source.state(checkpoint_path), "config": now}
-    RunFolder.check_unused(Path(run_dir), minimum_free_bytes=_MINIMUM_FREE_BYTES)
+    RunFolder.check_unused(Path(run_dir))
 
     def create(training: Session) -> RunFolder:
         _try_on(training, state, [f"--{name} {value}" for name, value in now.items() if value != before[name]])
+        _check_room(Path(run_dir), training)
         folder = RunFolder.create(Path(run_dir), config)
         for record in ("metrics.jsonl", "episodes.jsonl", "evaluations.jsonl"):
             if (source.path / record).exists():
@@ -302,6 +308,11 @@ def _try_on(training: Session, state: dict[str, Any], changed: Sequence[str]) ->
         raise UserError(
             f"the checkpoint does not fit {', '.join(changed)}: {reason} ({type(error).__name__})"
         ) from error
+
+
+def _check_room(path: Path, training: Session) -> None:
+    """UserError where the disk of `path` has no room for one checkpoint at the end of the run."""
+    RunFolder.check_unused(path, minimum_free_bytes=_MINIMUM_FREE_BYTES + training.agent.storage_bytes)
 
 
 def check_device(device: str) -> None:

@@ -40,7 +40,8 @@ def test_which_observations_are_stacks(shape, dtype, stack):
 
 
 def test_a_replay_that_fits_is_accepted():
-    check_memory(ATARI, ACTIONS, capacity=1_000_000, available=9_000_000_000)
+    needed = check_memory(ATARI, ACTIONS, capacity=1_000_000, available=9_000_000_000)
+    assert needed == estimate_bytes(ATARI, ACTIONS, capacity=1_000_000)
 
 
 def test_one_that_does_not_is_refused_with_the_capacity_that_would_fit():

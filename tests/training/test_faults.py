@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,6 +129,33 @@ def test_no_room_at_the_start_is_a_usage_error(tmp_path, monkeypatch, capsys):
     assert main(["pqn", "--env_id", "CartPole-v1", "--run_dir", str(tmp_path / "run")]) == 2
     assert "1 MB are free" in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(("free", "code"), [(0.25e9, 2), (0.35e9, 0)])
+def test_room_for_a_checkpoint_counts_the_replay(tmp_path, monkeypatch, capsys, free, code):
+    """Ten thousand observations of 10,000 bytes are 0.1 GB, and spare ones, beside the 0.2 GB for any run."""
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": int(free)})())
+    monkeypatch.setattr(Training, "run", lambda training, stop: "done")
+    (tmp_path / "wide.py").write_text(_WIDE)
+    command = f"dqn --env_id {tmp_path}/wide.py:make --buffer_size 10000 --total_timesteps 20000 --quiet"
+    assert main([*command.split(), "--run_dir", str(tmp_path / "run")]) == code
+    assert (tmp_path / "run").exists() == (code == 0)
+    if code:
+        assert re.search(r"250 MB are free .* may take 3[01]\d MB", capsys.readouterr().err)
+
+
+_WIDE = """
+import gymnasium, numpy
+
+class Wide(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2500,), numpy.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return numpy.zeros(2500, numpy.float32), {}
+
+make = Wide
+"""
 
 
 def test_the_second_process_on_a_folder_is_refused_and_a_dead_one_holds_nothing(tmp_path):

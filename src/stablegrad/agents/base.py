@@ -96,6 +96,11 @@ class Algorithm(ABC):
         """True where the agent holds no half-filled rollout: a cheap moment for a checkpoint."""
         return True
 
+    @property
+    def storage_bytes(self) -> int:
+        """Bytes of experience that a checkpoint holds by the end of the run, beside networks and optimizers."""
+        return 0
+
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
         """Minibatches to learn from now; empty while there is nothing to learn from."""

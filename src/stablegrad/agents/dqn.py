@@ -92,6 +92,10 @@ class DQN(Agent):
         self.steps = self.updates = 0
 
     @property
+    def storage_bytes(self) -> int:
+        return self.experience.bytes_at_end
+
+    @property
     def epsilon(self) -> float:
         """The exploration rate of the next action."""
         c = self.config

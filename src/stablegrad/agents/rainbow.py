@@ -135,6 +135,10 @@ class Rainbow(Agent):
         self.steps = self.updates = 0
 
     @property
+    def storage_bytes(self) -> int:
+        return self.experience.bytes_at_end
+
+    @property
     def epsilon(self) -> float:
         """The exploration rate of the next action: 0 where noisy layers explore."""
         c = self.config

@@ -44,6 +44,8 @@ class Experience:
 
     Building it raises UserError, which says what would fit, where the memory does not hold what a run fills of it.
     For an agent that does not learn it is as small as a replay can be, whatever its capacity, and takes over no state.
+
+    `bytes_at_end` is what the run fills of it.
     """
 
     def __init__(
@@ -61,8 +63,9 @@ class Experience:
         space, stack = setup.observation_space, None if share_frames else 1
         assert isinstance(space, spaces.Box)
         self._learns = setup.learns
+        self.bytes_at_end = 0
         if setup.learns:
-            check_memory(
+            self.bytes_at_end = check_memory(
                 space,
                 setup.action_space,
                 capacity=min(capacity, setup.total_steps),

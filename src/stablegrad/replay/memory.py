@@ -107,8 +107,8 @@ def check_memory(
     stack: int | None = None,
     prioritized: bool = False,
     available: int | None = None,
-) -> None:
-    """Raise UserError, saying what would fit, where a `ReplayRing` of these arguments does not.
+) -> int:
+    """`estimate_bytes` of these arguments; UserError, saying what would fit, where memory has no room for them.
 
     Call it before anything is allocated; `available` bytes are what the machine has free, unless given.
     """
@@ -126,7 +126,7 @@ def check_memory(
     available = available_bytes() if available is None else available
     usable = available - RESERVE_BYTES
     if needed(capacity) <= usable:
-        return
+        return needed(capacity)
     fits, too_many = 0, capacity
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
