@@ -255,7 +255,7 @@ def resume(path: str | Path, *, observers: Iterable[Observer] = ()) -> Run:
     if together := unfinished(members):
         _run_stacked([member.config for member in together], lambda: together, observers)
     if broke(folder):
-        raise RunFailed(f"{folder.path}: {folder.status['reason']}; see {folder.path / 'failure'}")
+        raise RunFailed(f"{folder.path}: {folder.status['reason']}")
     return Run(folder.path)
 
 

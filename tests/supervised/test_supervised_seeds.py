@@ -1,5 +1,6 @@
 """Seeds trained side by side: each is its own run, whatever happens to the others."""
 
+import errno
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -160,7 +161,7 @@ def train_with_a_broken_seed(tmp_path: Path) -> Train:
         training.attach(folders)
         with torch.no_grad():
             training.members[1].agent.network.head.bias[3] = float("nan")
-        with pytest.raises(RunFailed, match=rf"{name}/2: at update 1: the loss is nan; .* see .*failure"):
+        with pytest.raises(RunFailed, match=rf"{name}/2: at update 1: the loss is nan; .* are in .*failure"):
             training.run(stop)
         training.close()
         return folders
@@ -195,12 +196,33 @@ def test_resuming_goes_on_without_the_broken_seed(train_with_a_broken_seed: Trai
     folders = train_with_a_broken_seed(StopAfter(6))
     assert [folder.status["state"] for folder in folders] == ["stopped", "failed", "stopped"]
     steps = Steps()
-    with pytest.raises(RunFailed, match=r"arm/2: the loss is nan; .* see .*failure"):
+    with pytest.raises(RunFailed, match=r"arm/2: the loss is nan; .* are in .*failure"):
         api.resume(folders[1].path, observers=[steps])
     assert steps == list(range(6, 21))
     assert [folder.status["state"] for folder in folders] == ["done", "failed", "done"]
     assert identical(whole[0], folders[0])
     assert identical(whole[2], folders[2])
+
+
+def test_a_full_disk_at_the_end_fails_the_seeds_that_it_meets(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    save = checkpoint.save
+
+    def full_for_the_second(folder: Path, step: int, *args: Any, **kwargs: Any) -> Path:
+        if folder.parent.name == "2" and step == 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(folder, step, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full_for_the_second)
+        with pytest.raises(RunFailed, match=r"arm/2: the last checkpoint could not be written \(the disk is full\)"):
+            train(checkpoint_every=15)
+    folders = [RunFolder.open(tmp_path / "arm" / str(seed)) for seed in (1, 2, 3)]
+    assert [folder.status["state"] for folder in folders] == ["done", "failed", "done"]
+    steps = Steps()
+    assert api.resume(folders[1].path, observers=[steps]).status["state"] == "done"
+    assert steps == list(range(16, 21))
 
 
 @pytest.mark.parametrize(

@@ -106,16 +106,26 @@ class Member(SupervisedTraining):
             self._probe([batch], None)
             self._spent["diagnostics"] += time.perf_counter() - start
 
-    def save(self, *, required: bool) -> None:
-        """Write a checkpoint now."""
+    def save(self) -> None:
+        """Write a checkpoint on the way."""
         self._due["checkpoint"] = self.step + self.config.run.checkpoint_every
-        self._save(required=required)
+        self._save(required=False)
+
+    def end(self) -> str | None:
+        """Write the last checkpoint and what became of the run; why it failed, where the disk does not take that."""
+        try:
+            self._save(required=True)
+        except RunFailed as error:
+            self._set_failed(error)
+            return str(error)
+        self.folder.set_status("done" if self.step >= self.total_steps else "stopped", self.step)
+        return None
 
     def fail(self, batch: Batch, reason: str) -> str:
         """Leave what is needed to see why this member cannot go on; a sentence that says where."""
-        self._save_failure(batch, NonFinite(reason))
-        self.folder.set_status("failed", self.step, reason=reason)
-        return f"{self.folder.path}: at update {self.step + 1}: {reason}; see {self.folder.path / 'failure'}"
+        error = NonFinite(f"{reason}. {self._save_failure(batch, NonFinite(reason))}")
+        self._set_failed(error)
+        return f"{self.folder.path}: at update {self.step + 1}: {error}"
 
 
 class StackedTraining:
@@ -144,21 +154,21 @@ class StackedTraining:
     def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
         """Train to the end, or until `stop`; the last thing written is a checkpoint of each member.
 
-        Raises RunFailed at the end when members had to be left behind.
+        Raises RunFailed at the end when members had to be left behind, or their last checkpoint found no room.
         """
         for member in self.members:
             member.begin()
         while self.members and self.members[0].step < self.members[0].total_steps and not stop:
             self._advance()
             if self.members and self.members[0].checkpoint_is_due:
-                self._save(required=False)
-        self._save(required=True)
-        done = all(member.step >= member.total_steps for member in self.members)
-        for member in self.members:
-            member.folder.set_status("done" if done else "stopped", member.step)
+                self.learner.scatter()
+                for member in self.members:
+                    member.save()
+        self.learner.scatter()
+        self._failures += [failure for member in self.members if (failure := member.end()) is not None]
         if self._failures:
             raise RunFailed("; ".join(self._failures))
-        return "done" if done else "stopped"
+        return "done" if all(member.step >= member.total_steps for member in self.members) else "stopped"
 
     def close(self) -> None:
         for member in self.members:
@@ -193,11 +203,6 @@ class StackedTraining:
         self.members = [member for index, member in enumerate(self.members) if index not in error.reasons]
         if self.members:
             self._stack()
-
-    def _save(self, *, required: bool) -> None:
-        self.learner.scatter()
-        for member in self.members:
-            member.save(required=required)
 
 
 def _common_step(folders: Sequence[RunFolder]) -> int:
