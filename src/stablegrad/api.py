@@ -22,7 +22,15 @@ from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
 from stablegrad.supervised.classifier import Classifier
-from stablegrad.supervised.seeds import StackedTraining, broke, members_of, record_members, seed_configs, unfinished
+from stablegrad.supervised.seeds import (
+    StackedTraining,
+    Way,
+    broke,
+    members_of,
+    record_members,
+    seed_configs,
+    unfinished,
+)
 from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
 from stablegrad.training import fitting
@@ -215,21 +223,16 @@ def train_seeds(
     for path in paths:
         RunFolder.check_unused(path, minimum_free_bytes=_MINIMUM_FREE_BYTES)
 
-    def create() -> list[RunFolder]:
+    def create(way: Way) -> list[RunFolder]:
         folders = [RunFolder.create(path, one) for path, one in zip(paths, configs, strict=True)]
-        record_members(folders)
+        record_members(folders, way)
         return folders
 
     try:
-        return _run_stacked(configs, create, observers)
+        return _run_stacked(configs, lambda: create("side_by_side"), observers)
     except NotStackable as reason:
         log.warning("the seeds are trained in turn, not side by side: %s", reason)
-    runs = []
-    for one, path in zip(configs, paths, strict=True):
-        runs.append(train(one, run_dir=path, observers=observers))
-        if runs[-1].status["state"] == "stopped":
-            break
-    return runs
+    return _run_in_turn(create("in_turn"), observers)
 
 
 def resolve(values: Mapping[str, Any]) -> RunConfig:
@@ -249,11 +252,13 @@ def resume(path: str | Path, *, observers: Iterable[Observer] = ()) -> Run:
     folder = RunFolder.open(Path(path))
     if folder.status["state"] == "done":
         return Run(folder.path)
-    members = members_of(folder.path)
-    if not members:
-        return _run(folder.config, lambda training: folder, observers)
-    if together := unfinished(members):
-        _run_stacked([member.config for member in together], lambda: together, observers)
+    if members := members_of(folder.path, "side_by_side"):
+        if together := unfinished(members):
+            _run_stacked([member.config for member in together], lambda: together, observers)
+    else:
+        turns = unfinished(members_of(folder.path, "in_turn"))
+        # The one that was asked for comes last: as long as it is not done, asking again finishes them all.
+        _run_in_turn([*(other for other in turns if not other.path.samefile(folder.path)), folder], observers)
     if broke(folder):
         raise RunFailed(f"{folder.path}: {folder.status['reason']}")
     return Run(folder.path)
@@ -363,6 +368,23 @@ def _run_stacked(
         finally:
             training.close()
     return [Run(folder.path) for folder in folders]
+
+
+def _run_in_turn(folders: Sequence[RunFolder], observers: Iterable[Observer]) -> list[Run]:
+    """Train in these folders, one after the other; when one is stopped, those behind it are too."""
+    runs = [Run(folder.path) for folder in folders]
+    for number, folder in enumerate(folders, 1):
+        _go_on(folder, observers)
+        if folder.status["state"] == "stopped":
+            for waiting in folders[number:]:
+                waiting.set_status("stopped", waiting.status["step"])
+            break
+    return runs
+
+
+def _go_on(folder: RunFolder, observers: Iterable[Observer]) -> Run:
+    """Train in a folder that exists, from its newest checkpoint."""
+    return _run(folder.config, lambda training: folder, observers)
 
 
 @contextlib.contextmanager

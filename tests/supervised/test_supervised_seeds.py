@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def train(tmp_path: Path) -> Train:
     def run(*, stops: tuple[int, ...] = (), name: str = "arm", **settings: Any) -> list[RunFolder]:
         configs = seed_configs(RunConfig.resolve("cifar", {**BASE, **settings}))
         folders = [RunFolder.create(tmp_path / name / str(one.run.seed), one) for one in configs]
-        record_members(folders)
+        record_members(folders, "side_by_side")
         for stop in (*map(StopAfter, stops), never()):
             training = StackedTraining([folder.config for folder in folders])
             try:
@@ -156,7 +157,7 @@ def train_with_a_broken_seed(tmp_path: Path) -> Train:
     def run(stop: StopAfter, *, name: str = "arm") -> list[RunFolder]:
         configs = seed_configs(RunConfig.resolve("cifar", BASE))
         folders = [RunFolder.create(tmp_path / name / str(one.run.seed), one) for one in configs]
-        record_members(folders)
+        record_members(folders, "side_by_side")
         training = StackedTraining(configs)
         training.attach(folders)
         with torch.no_grad():
@@ -178,13 +179,19 @@ def test_a_seed_that_breaks_does_not_stop_the_others(train: Train, train_with_a_
 
 
 class Steps(list[int]):
-    """An observer that keeps the steps it is told."""
+    """An observer that keeps the steps it is told, and asks to stop, as Ctrl-C does, when it has so many."""
+
+    def __init__(self, *, stop_after: int | None = None) -> None:
+        super().__init__()
+        self.stop_after = stop_after
 
     def on_row(self, row: Any) -> None:
         pass
 
     def on_progress(self, step: int, total: int) -> None:
         self.append(step)
+        if len(self) == self.stop_after:
+            signal.raise_signal(signal.SIGINT)
 
     def close(self) -> None:
         pass
@@ -247,10 +254,40 @@ def test_what_cannot_go_side_by_side_goes_in_turn(
     assert [run.config.agent.seeds for run in runs] == [1, 1]
 
 
+def test_what_goes_in_turn_can_be_stopped_anywhere_and_resumed(tmp_path: Path) -> None:
+    """Three seeds of 8 updates, stopped in the first at 3, again in the second at 5; any of them resumes them all."""
+    settings = {"algo": "cifar", **BASE, "epochs": 2, "diagnostics": "full"}
+    whole = api.train_seeds(settings, run_dir=tmp_path / "whole")
+    first = Steps(stop_after=3)
+    runs = api.train_seeds(settings, run_dir=tmp_path / "arm", observers=[first])
+    assert [(run.status["state"], run.status["step"]) for run in runs] == [
+        ("stopped", 3),
+        ("stopped", 0),
+        ("stopped", 0),
+    ]
+    second, third = Steps(stop_after=5 + 5), Steps()
+    assert api.resume(runs[2].path, observers=[second]).status["state"] == "stopped"
+    assert [(run.status["state"], run.status["step"]) for run in runs] == [("done", 8), ("stopped", 5), ("stopped", 0)]
+    assert api.resume(runs[2].path, observers=[third]).status["state"] == "done"
+    assert [run.status["state"] for run in runs] == ["done"] * 3
+    assert first + second + third == [*range(1, 9)] * 3
+    assert all(identical(left.folder, right.folder) for left, right in zip(whole, runs, strict=True))
+
+
+@pytest.mark.parametrize("diagnostics", ["light", "full"], ids=["side by side", "in turn"])
+def test_a_seed_whose_folder_was_deleted_is_missed_in_words(tmp_path: Path, diagnostics: str, caplog: Any) -> None:
+    settings = {"algo": "cifar", **BASE, "epochs": 2, "diagnostics": diagnostics}
+    runs = api.train_seeds(settings, run_dir=tmp_path / "arm", observers=[Steps(stop_after=3)])
+    shutil.rmtree(runs[1].path)
+    assert api.resume(runs[0].path).status["state"] == "done"
+    assert runs[2].status["state"] == "done"
+    assert f"{runs[1].path} is not there any more: the other seeds go on without it" in caplog.messages
+
+
 def test_the_api_trains_and_resumes_all_of_them(tmp_path: Path) -> None:
     runs = api.train_seeds({"algo": "cifar", **BASE}, run_dir=tmp_path / "arm")
     assert [run.config.run.seed for run in runs] == [1, 2, 3]
-    assert members_of(runs[0].path) == [run.path for run in runs]
+    assert members_of(runs[0].path, "side_by_side") == [run.path for run in runs]
     runs[1].folder.set_status("stopped", 3)
     assert api.resume(runs[1].path).status["state"] == "done"
     with pytest.raises(UserError, match="--seeds 3 are several runs: call train_seeds"):
@@ -278,4 +315,4 @@ def test_a_moved_arm_is_found_again(tmp_path: Path) -> None:
     runs = api.train_seeds({"algo": "cifar", **BASE, "epochs": 2}, run_dir=tmp_path / "arm")
     (tmp_path / "arm").rename(tmp_path / "moved")
     expected = [tmp_path / "moved" / run.path.name for run in runs]
-    assert members_of(expected[0]) == expected
+    assert members_of(expected[0], "side_by_side") == expected

@@ -29,7 +29,8 @@ from stablegrad.training.stop import StopRequest
 
 log = logging.getLogger("stablegrad")
 
-_MEMBERS = "side_by_side.json"
+Way = Literal["side_by_side", "in_turn"]
+"""How the seeds of one configuration are trained."""
 
 
 def seed_configs(config: RunConfig) -> list[RunConfig]:
@@ -41,20 +42,20 @@ def seed_configs(config: RunConfig) -> list[RunConfig]:
     ]
 
 
-def record_members(folders: Sequence[RunFolder]) -> None:
-    """Let every folder know the others, so that they are resumed together."""
+def record_members(folders: Sequence[RunFolder], way: Way) -> None:
+    """Let every folder know the others and the way in which they are trained, so that resuming one finishes all."""
     for folder in folders:
-        write_json(folder.path / _MEMBERS, [str(other.path.resolve()) for other in folders])
+        write_json(folder.path / f"{way}.json", [str(other.path.resolve()) for other in folders])
 
 
-def members_of(path: Path) -> list[Path]:
-    """The folders that were trained side by side with `path`, itself included; empty where it was trained alone.
+def members_of(path: Path, way: Way) -> list[Path]:
+    """The folders that are trained `way` with `path`, itself included; empty where it was not trained so.
 
     A folder that was moved is found beside the others under its old name.
     """
-    if not (path / _MEMBERS).is_file():
+    if not (path / f"{way}.json").is_file():
         return []
-    recorded = [Path(member) for member in read_json(path / _MEMBERS)]
+    recorded = [Path(member) for member in read_json(path / f"{way}.json")]
     return [member if member.is_dir() else path.resolve().parent / member.name for member in recorded]
 
 
@@ -64,9 +65,16 @@ def broke(folder: RunFolder) -> bool:
 
 
 def unfinished(members: Iterable[Path]) -> list[RunFolder]:
-    """Those of the members that can go on: neither done nor broken."""
-    folders = map(RunFolder.open, members)
-    return [folder for folder in folders if folder.status["state"] != "done" and not broke(folder)]
+    """Those of the members that can go on: neither done, nor broken, nor (which a warning says) deleted."""
+    found = []
+    for path in members:
+        if not (path / "config.json").is_file():
+            log.warning("%s is not there any more: the other seeds go on without it", path)
+            continue
+        folder = RunFolder.open(path)
+        if folder.status["state"] != "done" and not broke(folder):
+            found.append(folder)
+    return found
 
 
 class Member(SupervisedTraining):
@@ -129,16 +137,20 @@ class Member(SupervisedTraining):
 
 
 class StackedTraining:
-    """Runs that differ in nothing but their seed. Raises NotStackable where they cannot be trained side by side."""
+    """Runs that differ in nothing but their seed.
+
+    Building one finds whatever is wrong with a config (UserError), and then whether they can be trained side by side
+    (NotStackable).
+    """
 
     def __init__(self, configs: Sequence[RunConfig]) -> None:
         run = configs[0].run
+        images = load(configs[0].agent).to(torch.device(run.device))
+        self.members = [Member(config, images=images) for config in configs]
         if run.diagnostics == "full":
             raise NotStackable("full diagnostics look at a network before and after its update")
         if run.keep_checkpoints < 2:
             raise NotStackable("a stop between their checkpoints needs --keep_checkpoints 2")
-        images = load(configs[0].agent).to(torch.device(run.device))
-        self.members = [Member(config, images=images) for config in configs]
         if len({member.agent.curriculum.sizes for member in self.members}) > 1:
             raise NotStackable("the tasks of the seeds differ in size")
         self._failures: list[str] = []
