@@ -80,6 +80,33 @@ class NextEpisode(MyAgent):
         super().observe(replace(step, final_obs=step.obs[step.ended]))
 
 
+class NineLives(MyAgent):
+    """Ignores setup.life_loss_ends."""
+
+    def observe(self, step):
+        super().observe(replace(step, life_lost=np.zeros_like(step.life_lost)))
+
+
+class LivesAtTimeOuts(MyAgent):
+    def observe(self, step):
+        super().observe(replace(step, life_lost=step.life_lost & step.truncated))
+
+
+class OneLife(MyAgent):
+    def __init__(self, config, setup):
+        super().__init__(config, replace(setup, life_loss_ends=True))
+
+
+class RawRewards(MyAgent):
+    def __init__(self, config, setup):
+        super().__init__(config, replace(setup, reward_clip=False))
+
+
+class AlwaysClipped(MyAgent):
+    def __init__(self, config, setup):
+        super().__init__(config, replace(setup, reward_clip=True))
+
+
 class DeafEvaluation(MyAgent):
     def evaluate(self, obs, *, epsilon, generator):
         return super().evaluate(obs, epsilon=0.0, generator=generator)

@@ -6,6 +6,7 @@ import pytest
 from agent_setups import SPEC, setup
 
 from stablegrad.agents import AGENTS, contract
+from stablegrad.agents.base import AgentSetup
 from stablegrad.cli import main
 from stablegrad.commands.check import kind_of
 from stablegrad.errors import UserError
@@ -17,6 +18,7 @@ from stablegrad.training.contract import check_resume
 HERE = Path(__file__).parent
 EXAMPLE = f"{HERE.parents[1]}/examples/my_agent.py:MyAgent"
 SEEDS, COME, LOSS, EVALUATION, ENDS = "same seed", "batches come", "pure function", "evaluation is", "time-out"
+LIVES, REWARDS = "a lost life", "rewards are clipped"
 OWN = {
     "pqn": {"num_steps": 5, "num_minibatches": 2},
     "ppo": {"num_steps": 5, "num_minibatches": 2},
@@ -30,8 +32,8 @@ def broken(name: str) -> dict[str, list[str]]:
     kind, surroundings = AGENTS[name], setup(num_envs=4)
     config = kind.Config(**OWN.get(name, {}))
 
-    def build(seed: int):
-        return kind(config, setup(num_envs=4, seed=seed))
+    def build(its_setup: AgentSetup):
+        return kind(config, its_setup)
 
     found = contract.checks(build, surroundings, steps=20)
     return {promise: problems for promise, problems in found if problems}
@@ -63,6 +65,12 @@ def test_ours_and_the_example_keep_every_promise(name):
         ("HastyEnds", ENDS, "does not depend on final_obs"),
         ("NextEpisode", ENDS, "does not depend on final_obs"),
         ("Endless", ENDS, "depends on the observation behind the end"),
+        ("NineLives", LIVES, "depends on the observation behind a lost life"),
+        ("NineLives", LIVES, "in the middle of a game changes nothing"),
+        ("LivesAtTimeOuts", LIVES, "in the middle of a game changes nothing"),
+        ("OneLife", LIVES, "without setup.life_loss_ends"),
+        ("RawRewards", REWARDS, "rewards of 5 and of 1 differ"),
+        ("AlwaysClipped", REWARDS, "are the same"),
     ],
 )
 def test_each_fault_is_found_by_its_own_check(name, promise, words):

@@ -1,13 +1,13 @@
 """The promises of an agent, as checks that anybody's can be put to, without an environment.
 
 Each check is a sentence and the violations it found, one sentence each; none where the promise is kept. The agent
-plays a made-up game of random observations, in which every episode ends after a few steps, half of them by a time
-limit.
+plays made-up games (`made_up_game`), and what it learns from two that differ in one thing is compared.
 """
 
 import copy
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,27 +16,25 @@ from gymnasium import spaces
 from torch import Tensor
 
 from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params
-from stablegrad.envs.base import StepBatch
-from stablegrad.replay.memory import frame_stack
+from stablegrad.agents.made_up_game import Game
 from stablegrad.replay.segments import Segment
 
 Check = tuple[str, list[str]]
 
-Build = Callable[[int], Agent]
-"""The agent that is checked, built from a seed."""
+Build = Callable[[AgentSetup], Agent]
+"""The agent that is checked, built for a setup."""
 
 Learnt = tuple[Tensor, dict[str, Tensor | None]]
 """A loss, and its gradient by 'group.parameter'."""
 
-_EPISODE = 3
 _BATCHES = 4
 _ROUNDING = 1e-5
 
 
 def checks(build: Build, setup: AgentSetup, *, steps: int) -> Iterator[Check]:
-    """The promises of the agent that `build(seed)` makes for `setup`; `steps` vector steps are played at most."""
+    """The promises of the agent that `build(setup)` makes; `steps` vector steps are played at most."""
     yield "the same seed gives the same agent, and only its own generators are drawn from", _seeds(build, setup)
-    agent = build(setup.seed)
+    agent = build(setup)
     batch = next(_batches(agent, Game(setup), steps), None)
     if batch is None:
         needed = f"{steps * setup.num_envs:,} steps brought no batch to learn from"
@@ -46,60 +44,8 @@ def checks(build: Build, setup: AgentSetup, *, steps: int) -> Iterator[Check]:
     yield "loss is a pure function of parameters, batch and generator", _loss(agent, batch)
     yield "evaluation is a function of observations and generator, and changes nothing", _evaluation(agent, setup)
     yield "a time-out bootstraps from its last observation, the end of a game from nothing", _ends(build, setup, steps)
-
-
-class Game:
-    """Random observations of a space; environment b ends an episode at every third step, from step b on.
-
-    Ends are time-outs and true ends in turn; what stands in `shifted` ("truncated", "terminated") has other last
-    observations than without.
-    """
-
-    def __init__(self, setup: AgentSetup, *, shifted: str = "") -> None:
-        self.space, self.num_envs, self._shifted = setup.observation_space, setup.num_envs, shifted
-        self._rng = np.random.default_rng(setup.seed)
-        self._other = np.random.default_rng(setup.seed + 1)
-        assert isinstance(self.space, spaces.Box)
-        self._stack = frame_stack(self.space)
-        self._time = 0
-        self.obs = self._draw(self._rng, self.num_envs)
-
-    def step(self, actions: np.ndarray) -> StepBatch:
-        """What random actions would do; the actions given are ignored."""
-        self._time += 1
-        number, ended = np.divmod(self._time + np.arange(self.num_envs), _EPISODE)
-        over = ended == 0
-        truncated, terminated = over & (number % 2 == 0), over & (number % 2 == 1)
-        successor = self._moved(self._rng)
-        begun = self._draw(self._rng, self.num_envs)
-        strange = self._moved(self._other)
-        if self._shifted:
-            rows = {"truncated": truncated, "terminated": terminated}[self._shifted]
-            successor[rows] = strange[rows]
-        self.obs = np.where(over.reshape(-1, *[1] * (begun.ndim - 1)), begun, successor)
-        return StepBatch(
-            obs=self.obs,
-            reward=self._rng.normal(size=self.num_envs).astype(np.float32),
-            terminated=terminated,
-            truncated=truncated,
-            life_lost=np.zeros(self.num_envs, bool),
-            final_obs=successor[over],
-            episodes=(),
-        )
-
-    def _moved(self, rng: np.random.Generator) -> np.ndarray:
-        """Observations that may follow the present ones: stacks of frames move on by one."""
-        drawn = self._draw(rng, self.num_envs)
-        return drawn if self._stack == 1 else np.concatenate([self.obs[:, 1:], drawn[:, :1]], axis=1)
-
-    def _draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        space = self.space
-        assert isinstance(space, spaces.Box)
-        shape = (count, *space.shape)
-        if np.issubdtype(space.dtype, np.integer):
-            return rng.integers(space.low, space.high, shape, space.dtype, endpoint=True)
-        low, high = np.maximum(space.low, -1.0), np.minimum(space.high, 1.0)
-        return rng.uniform(low, high, shape).astype(space.dtype)
+    yield "a lost life is an end for the targets where, and only where, the setup says so", _lives(build, setup, steps)
+    yield "rewards are clipped where, and only where, the setup says so", _rewards(build, setup, steps)
 
 
 def _batches(agent: Agent, game: Game, steps: int) -> Iterator[Batch]:
@@ -112,7 +58,7 @@ def _seeds(build: Build, setup: AgentSetup) -> list[str]:
     before = _global_generators()
     plays = []
     for seed in (setup.seed, setup.seed, setup.seed + 1):
-        agent, game = build(seed), Game(setup)
+        agent, game = build(replace(setup, seed=seed)), Game(setup)
         plays.append((_parameters(agent), [_played(agent, game) for _ in range(8)]))
     (params, actions), (same_params, same_actions), (other_params, _) = plays
     problems = []
@@ -199,27 +145,54 @@ def _evaluation(agent: Agent, setup: AgentSetup) -> list[str]:
 
 
 def _ends(build: Build, setup: AgentSetup, steps: int) -> list[str]:
-    """Three plays that differ in nothing but the last observations of time-outs, or of games that ended."""
-
-    def losses(shifted: str) -> list[Learnt]:
-        agent, found = build(setup.seed), list[Learnt]()
-        for batch in _batches(agent, Game(setup, shifted=shifted), steps):
-            own = {name: dict(module.named_parameters()) for name, module in agent.groups.items()}
-            loss, gradients, output = _gradients(agent, own, batch)
-            agent.after_update(output, batch)
-            found.append((loss, gradients))
-            if len(found) == _BATCHES:
-                break
-        return found
-
-    plain, problems = losses(""), []
-    if same(plain, losses("truncated")):
+    plain, problems = _learnt(build, Game(setup), setup, steps), []
+    if same(plain, _learnt(build, Game(setup, shifted="truncated"), setup, steps)):
         problems.append(
             "what is learnt does not depend on final_obs where a time limit cut the game: bootstrap from its value"
         )
-    if not _close(plain, losses("terminated")):
+    if not _close(plain, _learnt(build, Game(setup, shifted="terminated"), setup, steps)):
         problems.append("what is learnt depends on the observation behind the end of a game: nothing follows it")
     return problems
+
+
+def _lives(build: Build, setup: AgentSetup, steps: int) -> list[str]:
+    """What is behind a lost life is also what the next step begins with, unless a time limit cuts the game there."""
+    ending, problems = replace(setup, life_loss_ends=True), []
+    cut = [_learnt(build, Game(setup, lost="truncated", shifted=rows), ending, steps) for rows in ("", "truncated")]
+    if not _close(*cut):
+        problems.append("with setup.life_loss_ends, what is learnt depends on the observation behind a lost life")
+    if same(*(_learnt(build, Game(setup, lost=rows), ending, steps) for rows in ("", "midway"))):
+        problems.append("with setup.life_loss_ends, a life lost in the middle of a game changes nothing")
+    going_on = replace(setup, life_loss_ends=False)
+    if not same(*(_learnt(build, Game(setup, lost=rows), going_on, steps) for rows in ("", "midway"))):
+        problems.append("a lost life changes what is learnt without setup.life_loss_ends")
+    return problems
+
+
+def _rewards(build: Build, setup: AgentSetup, steps: int) -> list[str]:
+    clipped, raw = (
+        [_learnt(build, Game(setup, largest=size), replace(setup, reward_clip=clip), steps) for size in (1, 5)]
+        for clip in (True, False)
+    )
+    problems = []
+    if not same(*clipped):
+        problems.append("with setup.reward_clip, rewards of 5 and of 1 differ: learn from setup.learning_reward(…)")
+    if same(*raw):
+        problems.append("without setup.reward_clip, rewards of 5 and of 1 are the same")
+    return problems
+
+
+def _learnt(build: Build, game: Game, setup: AgentSetup, steps: int) -> list[Learnt]:
+    """The first losses and gradients of an agent built for `setup`; its parameters stay as they are."""
+    agent, found = build(setup), list[Learnt]()
+    for batch in _batches(agent, game, steps):
+        own = {name: dict(module.named_parameters()) for name, module in agent.groups.items()}
+        loss, gradients, output = _gradients(agent, own, batch)
+        agent.after_update(output, batch)
+        found.append((loss, gradients))
+        if len(found) == _BATCHES:
+            break
+    return found
 
 
 def _parameters(agent: Agent) -> dict[str, Tensor]:

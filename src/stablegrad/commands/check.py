@@ -130,12 +130,12 @@ def _agent(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
     finally:
         envs.close()
     steps = config.budget.total_timesteps // config.budget.num_envs
-    yield from agents.checks(partial(_built, config, setup), setup, steps=steps)
+    yield from agents.checks(partial(_built, config), setup, steps=steps)
     yield check_resume(config)
 
 
-def _built(config: RunConfig, setup: AgentSetup, seed: int) -> Agent:
-    return AGENTS[config.algo](config.agent, dataclasses.replace(setup, seed=seed))
+def _built(config: RunConfig, setup: AgentSetup) -> Agent:
+    return AGENTS[config.algo](config.agent, setup)
 
 
 def _trunk(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
