@@ -27,6 +27,19 @@ class StopAfter:
         return self.left < 0
 
 
+class Crash(Exception):
+    """The process ended here, and nobody wrote a checkpoint."""
+
+
+class CrashAfter(StopAfter):
+    """No request: after `polls` steps the loop is torn out of."""
+
+    def __bool__(self) -> bool:
+        if super().__bool__():
+            raise Crash
+        return False
+
+
 def never() -> StopAfter:
     return StopAfter(10**9)
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from small_runs import DQN, PPO, PQN, RAINBOW, TINY_ATARI, assert_identical, final_state
 
+from stablegrad.replay.segments import SegmentedArray
+from stablegrad.runs import checkpoint
 from stablegrad.training.loop import Training
 
 CASES = [
@@ -35,6 +37,40 @@ def test_stopped_anywhere_and_resumed_is_bit_identical(run, request, algo, setti
     assert_identical(whole, pieces)
     strip = [{k: v for k, v in row.items() if not k.startswith("time/") and k != "seconds"} for row in whole.rows()]
     assert [{k: row[k] for k in ref} for row, ref in zip(pieces.rows(), strip, strict=True)] == strip
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings"),
+    [("dqn", {**DQN, "optimizer": "kron"}), ("rainbow", {**RAINBOW, "optimizer": "radam"})],
+)
+def test_torn_out_of_the_loop_and_resumed_from_the_last_checkpoint_is_bit_identical(run, monkeypatch, algo, settings):
+    """A replay of 120 comes around between the checkpoints, which share the segments that were not written to."""
+    monkeypatch.setitem(SegmentedArray.__init__.__kwdefaults__, "segment_bytes", 500)
+    settings = {"env_id": "CartPole-v1", **settings, "total_timesteps": 320, "checkpoint_every": 64}
+    whole = run(algo, settings, name="whole")
+    torn = run(algo, settings, crashes=(35, 27), name="torn")  # 4 steps each: at 140, and at 128 + 108
+    assert run.began == [0, 0, 128, 192]
+    assert_identical(whole, torn)
+    newest, before = checkpoint.paths(torn.checkpoints)
+    shared = [path for path in newest.glob("segment_*") if path.stat().st_nlink == 2]
+    assert before.name == "step_000000000256"
+    assert 0 < len(shared) < len(list(newest.glob("segment_*")))
+
+
+def test_a_segment_that_hides_a_write_would_be_seen(run, monkeypatch):
+    """The control: a checkpoint that shares it has the rows of an earlier one."""
+    monkeypatch.setitem(SegmentedArray.__init__.__kwdefaults__, "segment_bytes", 500)
+    settings = {"env_id": "CartPole-v1", **DQN, "total_timesteps": 320, "checkpoint_every": 64}
+    whole = run("dqn", settings, name="whole")
+
+    def write(array, index, rows):
+        array.data[index] = rows
+        array._versions[index // array._rows] = 1
+
+    monkeypatch.setattr(SegmentedArray, "write", write)
+    torn = run("dqn", settings, crashes=(35, 27), name="torn")
+    with pytest.raises(AssertionError):
+        assert_identical(whole, torn)
 
 
 def test_another_seed_is_not_identical(run):
