@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 
 from stablegrad.errors import UserError
-from stablegrad.replay.memory import available_bytes, check_memory, estimate_bytes, frame_stack
+from stablegrad.replay.memory import available_bytes, check_memory, estimate_bytes, frame_stack, group_limits
 
 ATARI = spaces.Box(0, 255, (4, 84, 84), np.uint8)
 ACTIONS = spaces.Discrete(18)
@@ -58,6 +58,31 @@ def test_one_that_does_not_is_refused_with_the_capacity_that_would_fit():
 def test_a_machine_without_room_for_any_says_so():
     with pytest.raises(UserError, match="no buffer would fit"):
         check_memory(ATARI, ACTIONS, capacity=1000, available=2**29)
+
+
+def test_a_container_has_what_its_limits_leave_beside_what_it_uses(tmp_path):
+    """Version 2, nested: the outer group has 9 of 10 GB in use, of which 2 are cached files; the inner has no limit."""
+    (tmp_path / "pod" / "box").mkdir(parents=True)
+    files = {"memory.max": "10000000000", "memory.current": "9000000000\n", "memory.stat": "inactive_file 2000000000"}
+    for name, text in files.items():
+        (tmp_path / "pod" / name).write_text(text)
+    (tmp_path / "pod" / "box" / "memory.max").write_text("max")
+    (tmp_path / "pod" / "box" / "memory.current").write_text("5")
+    own = tmp_path / "own"
+    own.write_text("0::/pod/box\n")
+    assert group_limits(tmp_path, own) == [3_000_000_000]
+    own.write_text("0::/elsewhere\n")  # the control: of another group
+    assert group_limits(tmp_path, own) == []
+
+
+def test_a_container_of_the_first_version(tmp_path):
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("4000000000")
+    (tmp_path / "memory" / "memory.usage_in_bytes").write_text("1500000000")
+    own = tmp_path / "own"
+    own.write_text("11:cpu,cpuacct:/x\n9:memory:/docker/0123\n0::/\n")
+    assert group_limits(tmp_path, own) == [2_500_000_000]
+    assert group_limits(tmp_path, tmp_path / "none") == [2_500_000_000]
 
 
 def test_this_machine_has_some_memory_and_not_more_than_exists():

@@ -84,18 +84,39 @@ def tree_lengths(capacity: int) -> list[int]:
 def available_bytes() -> int:
     """Memory that can be had without swapping: the kernel's estimate, or all there is where it gives none.
 
-    A container's limit counts; it is the control group's, of either version.
+    What a container may still take counts too. What another process has asked for and not yet written to cannot be
+    seen: two replays that fit one by one, but not together, are both let through.
     """
     limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    for group in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = Path(group).read_text().strip() if Path(group).exists() else ""
-        if text.isdecimal():
-            limits.append(int(text))
-    return min(limits)
+    return min(limits + group_limits())
+
+
+def group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Bytes that each limited control group (of either version) of this process may still take, outermost first.
+
+    Files that the kernel would drop from its cache (`inactive_file`) count as free.
+    """
+    free = []
+    for line in own.read_text().splitlines() if own.exists() else ["0::/", "1:memory:/"]:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            base, limit, usage = root, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            base, limit, usage = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            group = base.joinpath(*parts[:depth])
+            most, used = _text(group / limit), _text(group / usage)
+            if most.isdecimal() and used.isdecimal():
+                stats = dict(stat.split() for stat in _text(group / "memory.stat").splitlines())
+                free.append(int(most) - int(used) + int(stats.get("inactive_file", 0)))
+    return free
 
 
 def check_memory(
@@ -137,6 +158,10 @@ def check_memory(
         f"a replay of {capacity:,} transitions needs {needed(capacity) / 1e9:.1f} GB, but only"
         f" {available / 1e9:.1f} GB of memory are free, of which 1 GB is kept for training: {advice}"
     )
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.exists() else ""
 
 
 def _bytes(space: spaces.Box) -> int:
