@@ -3,7 +3,7 @@
     stablegrad train examples/my_agent.py:MyAgent --env_id CartPole-v1 --total_timesteps 100000
     stablegrad check examples/my_agent.py:MyAgent
 
-docs/your_own_agent.md goes through it line by line.
+docs/your_own_agent.md says what each part of it is for.
 """
 
 import copy

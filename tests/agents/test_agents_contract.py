@@ -6,7 +6,7 @@ import pytest
 from agent_setups import SPEC, setup
 
 from stablegrad.agents import AGENTS, contract
-from stablegrad.agents.base import AgentSetup
+from stablegrad.agents.base import Agent, AgentSetup
 from stablegrad.cli import main
 from stablegrad.commands.check import kind_of
 from stablegrad.errors import UserError
@@ -148,4 +148,4 @@ def test_kinds_are_told_apart_and_strangers_refused():
 def test_the_example_is_short_enough_to_read():
     path = Path(EXAMPLE.rpartition(":")[0])
     assert len(path.read_text().splitlines()) <= 100
-    assert issubclass(load_user_object(EXAMPLE), object)
+    assert issubclass(load_user_object(EXAMPLE), Agent)

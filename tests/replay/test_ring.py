@@ -258,7 +258,6 @@ def test_continuous_actions_and_float_observations_keep_their_types():
     np.testing.assert_array_equal(batch.action, action)
     np.testing.assert_array_equal(batch.next_obs, obs + 1)
     assert (batch.obs.dtype, batch.reward.dtype, batch.discount.dtype) == (np.float32,) * 3
-    assert batch.tensors("cpu").keys() == {"obs", "action", "reward", "next_obs", "discount", "slot"}
 
 
 def test_a_ring_used_out_of_order_says_what_is_missing():

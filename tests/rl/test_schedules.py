@@ -2,7 +2,7 @@
 
 import pytest
 
-from stablegrad.rl.schedules import exponential, linear
+from stablegrad.rl.schedules import linear
 
 
 def test_linear_values_along_the_ramp():
@@ -20,8 +20,6 @@ def test_the_published_epsilon():
 def test_the_ends_are_exact():
     assert linear(0, start=0.1, end=0.7, duration=3) == 0.1
     assert linear(3, start=0.1, end=0.7, duration=3) == 0.7
-    assert exponential(0, start=0.03, end=0.003, duration=3) == 0.03
-    assert exponential(3, start=0.03, end=0.003, duration=3) == 0.003
 
 
 def test_linear_may_rise_and_may_last_no_time():
@@ -29,13 +27,6 @@ def test_linear_may_rise_and_may_last_no_time():
     assert linear(0, start=1.0, end=0.0, duration=0) == 0.0
 
 
-def test_exponential_values_along_the_ramp():
-    found = [exponential(step, start=16.0, end=1.0, duration=4) for step in range(6)]
-    assert found == pytest.approx([16.0, 8.0, 4.0, 2.0, 1.0, 1.0])
-
-
 def test_a_step_before_the_start_is_a_mistake():
     with pytest.raises(ValueError, match="not be negative"):
         linear(-1, start=1.0, end=0.0, duration=10)
-    with pytest.raises(ValueError, match="positive ends"):
-        exponential(0, start=1.0, end=0.0, duration=10)

@@ -91,10 +91,7 @@ def kind_of(name: str) -> Kind:
         return "trunk"
     if "spec" in arguments:
         return "encoder"
-    required = [
-        a for a in arguments.values() if a.default is a.empty and a.kind not in (a.VAR_KEYWORD, a.VAR_POSITIONAL)
-    ]
-    if callable(found) and not required:
+    if callable(found) and not _required(arguments):
         return "environment"
     raise UserError(
         f"cannot tell what {name} is: an agent is a subclass of stablegrad.agents.base.Agent, an environment a callable"

@@ -1,8 +1,9 @@
 """Noisy layers with factorised Gaussian noise (Fortunato et al. 2018, arXiv 1706.10295, section 3).
 
-The noise lies in buffers, so a network is a deterministic function of parameters and buffers. A loss that
-must be pure hands `draw_noise(…)` to `torch.func.functional_call` beside its parameters; acting stores it
-with `apply_noise_`; evaluation uses `zero_noise`, the mean network. Train and eval mode make no difference.
+The noise lies in buffers, so a network is a deterministic function of parameters and buffers. They are zero, and the
+network its mean, until `apply_noise_` stores noise in them. `draw_noise(…)` or `zero_noise(…)`, handed to
+`torch.func.functional_call` beside the parameters, holds for that call: so Rainbow acts, computes targets and
+losses, stores nothing, and evaluates the mean network. Train and eval mode make no difference.
 """
 
 import math

@@ -3,9 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from gymnasium import spaces
-from torch import Tensor
 
 from stablegrad.envs.base import StepBatch
 from stablegrad.replay.frames import FrameStore
@@ -27,10 +25,6 @@ class Transitions(NamedTuple):
     next_obs: np.ndarray
     discount: np.ndarray
     slot: np.ndarray
-
-    def tensors(self, device: torch.device) -> dict[str, Tensor]:
-        """The fields by name, on `device`."""
-        return {name: torch.from_numpy(field).to(device) for name, field in self._asdict().items()}
 
 
 class Change(NamedTuple):
