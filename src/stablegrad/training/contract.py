@@ -45,7 +45,7 @@ def check_resume(config: RunConfig) -> Check:
             pieces = _trained(config, Path(folder) / "pieces", stops)
         except TypeError as error:
             return _NAME, [f"its state cannot be stored: {error}"]
-    different = list(_differences(whole, pieces, ""))
+    different = list(differences(whole, pieces, ""))
     problems = [f"{path} differs from that of a run that was not stopped" for path in different[:_SHOWN]]
     if len(different) > _SHOWN:
         problems.append(f"… and {len(different) - _SHOWN} more; what is missing from state_dict() starts such a chain")
@@ -70,13 +70,13 @@ def _trained(config: RunConfig, path: Path, stops: list[int]) -> dict[str, Any]:
     return {part: newest.state[part] for part in ("agent", "learner")}
 
 
-def _differences(one: Any, other: Any, path: str) -> Iterator[str]:
+def differences(one: Any, other: Any, path: str) -> Iterator[str]:
     """Where two state trees differ, as paths."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in {**one, **other}:
-            yield from _differences(one.get(key), other.get(key), f"{path}/{key}" if path else str(key))
+            yield from differences(one.get(key), other.get(key), f"{path}/{key}" if path else str(key))
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for index, (a, b) in enumerate(zip(one, other, strict=True)):
-            yield from _differences(a, b, f"{path}/{index}")
+            yield from differences(a, b, f"{path}/{index}")
     elif not same(one, other):
         yield path
