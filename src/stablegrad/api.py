@@ -134,9 +134,7 @@ class Run:
         tasks = len(self.config.env.task_schedule)
         if task is not None and not 1 <= task <= tasks:
             raise UserError(f"task {task}: {self.path} has {f'the tasks 1 to {tasks}' if tasks else 'no schedule'}")
-        if task is None and tasks:
-            task = self.config.env.task_at(max(0, state["step"] - 1)) + 1
-        played = None if task is None else task - 1
+        played = self._task(state["step"]) if task is None else task - 1
         with contextlib.ExitStack() as closing:
             film = None if video is None else Video(Path(video), self.config.env)
             if film is not None:
@@ -160,10 +158,16 @@ class Run:
             return still_learns(classifier.network, fresh, obs, budget=budget, seed=seed)
         state = self.state()
         agent, spec = self._agent(state), self.config.env
-        task = spec.task_at(max(0, state["step"] - 1)) if spec.task_schedule else None
-        obs = fitting.observations(agent, spec, count=inputs, seed=seed, task=task)
+        obs = fitting.observations(agent, spec, count=inputs, seed=seed, task=self._task(state["step"]))
         module, began = (next(iter(one.groups.values())) for one in (agent, self._agent(None)))
         return still_learns(module, began, obs, budget=budget, seed=seed)
+
+    def _task(self, step: int) -> int | None:
+        """The task (from 0) that a checkpoint at `step` stands at; None without a schedule."""
+        env, budget = self.config.env, self.config.budget
+        assert env is not None, "what has an agent has an environment"
+        assert budget is not None, "and steps to spend"
+        return env.task_behind(step, num_envs=budget.num_envs)
 
     def classifier(self, path: Path | None = None) -> Classifier:
         """The classifier of a supervised run as a checkpoint holds it; `evaluate()` judges it on its current task."""

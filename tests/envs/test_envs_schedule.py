@@ -67,6 +67,9 @@ def test_tasks_of_equal_length_unless_change_points_are_given():
     assert [spec.task_at(step) for step in (0, 332, 333, 665, 666, 999)] == [0, 0, 1, 1, 2, 2]
     given = EnvSpec.resolve({"task_schedule": [BREAKOUT, ASTERIX], "change_points": [70]}).scheduled_over(100)
     assert [given.task_at(step) for step in (69, 70)] == [0, 1]
+    # Of 8 environments, the step that ends at 72 began at 64 and belongs to task 1; alone, the 72nd is of task 2.
+    assert [given.task_behind(72, num_envs=envs) for envs in (8, 1)] == [0, 1]
+    assert EnvSpec.resolve({"env_id": BREAKOUT}).task_behind(72, num_envs=8) is None
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,10 @@ class EnvSpec:
         """The task (from 0) that the agent step number `step` (from 0) belongs to."""
         return sum(point <= step for point in self.change_points or ())
 
+    def task_behind(self, step: int, *, num_envs: int) -> int | None:
+        """The task (from 0) of the vector step of `num_envs` that ended at `step`; None without a schedule."""
+        return self.task_at(max(0, step - num_envs)) if self.task_schedule else None
+
     @property
     def backend(self) -> Backend:
         """The module of this package that builds the environments."""

@@ -116,9 +116,8 @@ class Training(Session):
     @property
     def task(self) -> int | None:
         """The task (from 1) of the latest step; None without a schedule."""
-        if not self.env_spec.task_schedule:
-            return None
-        return self.env_spec.task_at(max(0, self.step - self.envs.num_envs)) + 1
+        task = self.env_spec.task_behind(self.step, num_envs=self.envs.num_envs)
+        return None if task is None else task + 1
 
     def _metrics(self) -> dict[str, float]:
         of_task = {} if self.task is None else {"train/task": self.task}
