@@ -60,7 +60,7 @@ TASKS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "cheetah": {
         "ppo": {
-            **PPO, "env_id": "HalfCheetah-v5", "total_timesteps": 100_352, "learning_rate": 3e-4, "clip_coef": 0.2,
+            **PPO, "env_id": "HalfCheetah-v5", "total_timesteps": 301_056, "learning_rate": 3e-4, "clip_coef": 0.2,
             "ent_coef": 0.0, "shared_trunk": False, "activation_fn": "tanh", "num_envs": 1, "num_steps": 2048,
             "num_minibatches": 32, "update_epochs": 10,
         },
