@@ -265,7 +265,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def table(arguments: argparse.Namespace) -> None:
-    """Means over seeds, and the difference with a 95 % interval from resampling each side's seeds."""
+    """Means over seeds; the difference with a 95 % interval from resampling each side's seeds, and a permutation test's
+    p, which is valid with few seeds, where the interval is too narrow."""
     found = [line for path in arguments.files for line in lines(path)]
     record = []
     print(
@@ -288,7 +289,7 @@ def table(arguments: argparse.Namespace) -> None:
             means = {who: np.array([np.mean(cells[who][seed][what]) for seed in seeds]) for who in cells}
             row[what] = {who: values.tolist() for who, values in means.items()}
             row[what] |= dict(
-                zip(("difference", "low", "high"), difference(means["ours"], means["theirs"]), strict=True)
+                zip(("difference", "low", "high", "p"), difference(means["ours"], means["theirs"]), strict=True)
             )
         row["seconds"] = {who: [cells[who][seed]["seconds"] for seed in seeds] for who in cells}
         record.append(row)
@@ -296,8 +297,8 @@ def table(arguments: argparse.Namespace) -> None:
         print(
             f"| {settings['env_id']} | {algo} | {settings['total_timesteps']:,} | {len(seeds)}"
             f" | {np.mean(one['ours']):.1f} | {np.mean(one['theirs']):.1f}"
-            f" | {one['difference']:+.1f} ({one['low']:+.1f} to {one['high']:+.1f})"
-            f" | {two['difference']:+.1f} ({two['low']:+.1f} to {two['high']:+.1f}) |"
+            f" | {one['difference']:+.1f} ({one['low']:+.1f} to {one['high']:+.1f}; p {one['p']:.2f})"
+            f" | {two['difference']:+.1f} ({two['low']:+.1f} to {two['high']:+.1f}; p {two['p']:.2f}) |"
         )
     if arguments.json:
         from stablegrad.runs.folder import describe_machine
@@ -306,12 +307,15 @@ def table(arguments: argparse.Namespace) -> None:
         arguments.json.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """mean(first) - mean(second), and the percentile interval of 50,000 stratified resamples of the seeds."""
+def difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, float]:
+    """mean(first) - mean(second), the percentile interval of 50,000 stratified resamples of the seeds, and p."""
+    from stablegrad.reports.comparisons import permutation_test
+
     rng = np.random.default_rng(0)
     resampled = [side[rng.integers(len(side), size=(50_000, len(side)))].mean(1) for side in (first, second)]
     low, high = np.percentile(resampled[0] - resampled[1], [2.5, 97.5])
-    return float(first.mean() - second.mean()), float(low), float(high)
+    p = permutation_test(first[:, None], second[:, None], rng=rng)
+    return float(first.mean() - second.mean()), float(low), float(high), p
 
 
 def main() -> None:
