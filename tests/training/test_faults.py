@@ -224,7 +224,7 @@ def test_killed_or_stopped_by_a_signal_and_resumed_is_bit_identical(run, tmp_pat
     if number != signal.SIGKILL:
         assert folder.status["state"] == "stopped"
         assert folder.status["step"] == stopped
-    assert _start(folder.path).wait(120) == 0
+    assert _start(folder.path).wait(240) == 0
     assert_identical(whole, folder)
     steps = [row["step"] for row in folder.rows()]
     assert steps == [row["step"] for row in whole.rows()]
