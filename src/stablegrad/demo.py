@@ -99,7 +99,7 @@ def verdict(outcomes: Sequence[Outcome]) -> list[str]:
         for other in (o for o in others if o.arm.control is control):
             ratio = other.score / plain.score if plain.score > 0 else float("inf")
             if ratio >= 1.5:
-                how = f"learns faster: {other.score:.1f}, {ratio:.1f} times the plain net's score"
+                how = f"learns faster: {other.score:.1f} against {plain.score:.1f}"
             elif ratio > 1 / 1.5:
                 how = f"is about level with the plain net: {other.score:.1f}"
             else:

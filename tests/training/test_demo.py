@@ -40,6 +40,6 @@ def test_the_verdict_follows_from_the_scores(folder):
         return demo.Outcome(arm, score, plain.games, plain.updates, plain.minutes, 1.0, 1.0)
 
     sentences = demo.verdict([plain, scoring(demo.ARMS[1], 6.0), scoring(demo.ARMS[2], 2.5), scoring(demo.ARMS[3], 1)])
-    assert sentences[1] == "The repair 'multi-skip, RAdam' learns faster: 6.0, 3.0 times the plain net's score."
+    assert sentences[1] == "The repair 'multi-skip, RAdam' learns faster: 6.0 against 2.0."
     assert sentences[2] == "The repair 'plain, Kron' is about level with the plain net: 2.5."
     assert sentences[3] == "The control 'plain + layer norm, RAdam' learns slower: 1.0."
