@@ -17,14 +17,16 @@ import numpy as np
 import stablegrad
 from stablegrad.reports.arms import study
 from stablegrad.reports.load import load_runs
+from stablegrad.reports.stats import bootstrap_interval
 
 RESAMPLES = 20_000
 
 
 def measured(scores: list[float]) -> dict[str, Any]:
-    games = np.random.default_rng(0).choice(scores, (RESAMPLES, len(scores)))
-    low, high = np.percentile(games.mean(1), (2.5, 97.5))
-    return {"mean": float(np.mean(scores)), "interval": [float(low), float(high)], "scores": scores}
+    """Mean and 95 % interval over the games, each of which counts as a run."""
+    games, rng = np.array(scores)[:, None], np.random.default_rng(0)
+    low, high, mean = bootstrap_interval(games, lambda s: s.mean((-2, -1)), rng=rng, resamples=RESAMPLES)
+    return {"mean": float(mean), "interval": [float(low), float(high)], "scores": scores}
 
 
 def words(result: dict[str, Any]) -> str:

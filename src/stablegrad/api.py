@@ -312,7 +312,9 @@ def _try_on(training: Session, state: dict[str, Any], changed: Sequence[str]) ->
     """Let a training take over the state of one whose settings were others. UserError where it does not fit."""
     try:
         training.load_state_dict(state)
-    except Exception as error:
+    except Exception as error:  # an agent may be anybody's, and refuse a state with anything
+        if not changed:
+            raise
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise UserError(
             f"the checkpoint does not fit {', '.join(changed)}: {reason} ({type(error).__name__})"
