@@ -35,7 +35,7 @@ class Rendering:
 
     def __init__(self, spec: EnvSpec) -> None:
         if spec.task_schedule:
-            raise UserError("a video shows one environment, and this run has a schedule of several")
+            raise UserError("--video shows one environment, and a run with a schedule has several: leave it out")
         if spec.backend == "envpool":
             raise UserError("EnvPool cannot play a game again, which a video needs: its runs have none")
         self.pictures_per_second: float = _MINATAR_PICTURES_PER_SECOND
