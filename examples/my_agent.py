@@ -44,8 +44,9 @@ class MyAgent(Agent):
     @torch.no_grad()
     def act(self, obs):
         self.obs = torch.as_tensor(obs, device=self.setup.device)
-        self.actions = exploration.epsilon_greedy(self.network(self.obs), self.config.epsilon, self.explore)
-        return self.actions.cpu().numpy()
+        actions = exploration.epsilon_greedy(self.network(self.obs), self.config.epsilon, self.explore)
+        self.actions = actions.cpu().numpy()
+        return self.actions
 
     @torch.no_grad()
     def evaluate(self, obs, *, epsilon, generator):
@@ -53,11 +54,11 @@ class MyAgent(Agent):
         return exploration.epsilon_greedy(values, epsilon, generator).cpu().numpy()
 
     def observe(self, step):
-        """`next_obs` is the true successor: where a time limit cut the game, its last observation."""
+        """`next_obs` is the true successor, also where a time limit cut the episode; `executed`, what was played."""
         gone_on = ~(step.terminated | (step.life_lost & self.setup.life_loss_ends))
         self.rollout.add(
             obs=self.obs,
-            actions=self.actions,
+            actions=step.executed(self.actions),
             rewards=self.setup.learning_reward(step.reward),
             discounts=(self.config.gamma * gone_on).astype("float32"),
             next_obs=step.next_obs,

@@ -1,4 +1,9 @@
-"""Flat fields: every setting is a field of a frozen dataclass, read alike from flags, TOML and JSON. Torch-free."""
+"""Flat fields: every setting is a field of a frozen dataclass, read alike from flags, TOML and JSON. Torch-free.
+
+Settings may be added, and old runs go on: a field that came later says so (`since`), and what it was before it could
+be set (`before`). A recorded config that lacks it means that, and a run that has that value keeps the name that it
+would have had.
+"""
 
 import dataclasses
 import types
@@ -12,9 +17,41 @@ _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 
 
-def setting(default: Any, help: str, *, identity: bool = True) -> Any:
-    """A dataclass field with its help text; `identity=False` for what cannot change a run's result."""
-    return dataclasses.field(default=default, metadata={"help": help, "identity": identity})
+VERSION = 2
+"""Goes up by one when a release adds settings; recorded in every run's manifest."""
+
+_AS_BY_DEFAULT = object()
+
+
+def setting(default: Any, help: str, *, identity: bool = True, since: int = 1, before: Any = _AS_BY_DEFAULT) -> Any:
+    """A dataclass field with its help text; `identity=False` for what cannot change a run's result.
+
+    `since` is the VERSION that the setting came with. `before` is what held until then, where that is not the default:
+    a run whose recorded config lacks the setting goes on under it.
+    """
+    if before is _AS_BY_DEFAULT:
+        before = default
+    elif since == 1:
+        raise ValueError("a setting that was there from the first version has no time before it: leave out before=")
+    if since > VERSION:
+        raise ValueError(f"since={since}, but settings.VERSION is {VERSION}: raise it")
+    return dataclasses.field(
+        default=default, metadata={"help": help, "identity": identity, "since": since, "before": before}
+    )
+
+
+def came_later(field: dataclasses.Field[Any]) -> bool:
+    """Whether configs may have been recorded before the setting existed."""
+    return field.metadata.get("since", 1) > 1
+
+
+def unsaid(field: dataclasses.Field[Any]) -> Any:
+    """What a recorded config means that does not name the setting, as JSON holds it."""
+    if "before" in field.metadata:
+        value = field.metadata["before"]
+    else:
+        value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def annotations(cls: type) -> dict[str, Any]:

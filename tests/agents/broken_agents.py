@@ -13,6 +13,11 @@ from stablegrad.registry import load_user_object
 MyAgent = load_user_object(f"{Path(__file__).parents[2]}/examples/my_agent.py:MyAgent")
 
 
+class Unaware(MyAgent):
+    def observe(self, step):
+        super().observe(replace(step, pressed=np.array(-1)))
+
+
 class GlobalExploration(MyAgent):
     def act(self, obs):
         actions = super().act(obs)

@@ -18,7 +18,7 @@ from stablegrad.training.contract import check_resume
 HERE = Path(__file__).parent
 EXAMPLE = f"{HERE.parents[1]}/examples/my_agent.py:MyAgent"
 SEEDS, COME, LOSS, EVALUATION, ENDS = "same seed", "batches come", "pure function", "evaluation is", "time-out"
-LIVES, REWARDS = "a lost life", "rewards are clipped"
+LIVES, PRESSES, REWARDS = "a lost life", "what was pressed", "rewards are clipped"
 OWN = {
     "pqn": {"num_steps": 5, "num_minibatches": 2},
     "ppo": {"num_steps": 5, "num_minibatches": 2},
@@ -69,6 +69,7 @@ def test_ours_and_the_example_keep_every_promise(name):
         ("NineLives", LIVES, "in the middle of a game changes nothing"),
         ("LivesAtTimeOuts", LIVES, "in the middle of a game changes nothing"),
         ("OneLife", LIVES, "without setup.life_loss_ends"),
+        ("Unaware", PRESSES, "takes no notice"),
         ("RawRewards", REWARDS, "rewards of 5 and of 1 differ"),
         ("AlwaysClipped", REWARDS, "are the same"),
     ],

@@ -87,7 +87,8 @@ class BackEnd(NamedTuple):
 
 BACK_ENDS = {
     "atari": BackEnd(
-        {"env_id": "Breakout-v5", "max_episode_steps": 110, "repeat_action_probability": 0.25}, 150,
+        {"env_id": "Breakout-v5", "max_episode_steps": 110, "repeat_action_probability": 0.25,
+         "fire_after_life": False}, 150,
         partial(atari_hand, "breakout", repeat_action_probability=0.25),
     ),
     "minatar": BackEnd(

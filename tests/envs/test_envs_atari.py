@@ -26,7 +26,7 @@ def test_a_lost_life_is_the_signal_of_ale_and_no_end():
     """Lives read from `info` give exactly what `life_loss_info` would report, and the game plays on."""
     from ale_py.vector_env import AtariVectorEnv
 
-    env = make(spec(env_id="Breakout-v5"), num_envs=1, seed=1)
+    env = make(spec(env_id="Breakout-v5", fire_after_life=False), num_envs=1, seed=1)
     hand = AtariVectorEnv("breakout", 1, num_threads=1, reward_clipping=False, life_loss_info=True)
     first, _ = hand.reset(seed=np.array([_first_seed()]))
     assert np.array_equal(env.obs, first)

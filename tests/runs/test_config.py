@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from stablegrad import settings
 from stablegrad.agents import AGENTS
 from stablegrad.cli import main
 from stablegrad.errors import UserError
 from stablegrad.runs import published
 from stablegrad.runs.config import RunConfig, differences, known_fields, section_types
+from stablegrad.runs.folder import RunFolder
 
 REPO = Path(__file__).parents[2]
 
@@ -152,3 +154,67 @@ def test_a_dropped_flag_fails_naming_its_successor():
 def test_the_page_of_published_flags_is_current(capsys):
     assert main(["list", "published_flags"]) == 0
     assert capsys.readouterr().out == (REPO / "docs" / "published_flags.md").read_text(encoding="utf-8")
+
+
+AGENT = """
+from dataclasses import dataclass
+from stablegrad.agents.pqn import PQN, PQNConfig
+from stablegrad.settings import setting
+
+@dataclass(frozen=True, kw_only=True)
+class Config(PQNConfig):
+    {field}
+
+class Mine(PQN):
+    Config = Config
+"""
+FIELDS = {"old": "pass", "later": "warmth: int = setting(3, 'later', since=2)",
+          "changed": "warmth: int = setting(3, 'later, and on by default', since=2, before=0)",
+          "careless": "warmth: int = setting(3, 'not marked as later')"}  # fmt: skip
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """One agent, as several versions of its file define it."""
+    for name, field in FIELDS.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(AGENT.format(field=field))
+    return {name: f"{tmp_path / name / 'mine.py'}:Mine" for name in FIELDS}
+
+
+def test_a_setting_that_came_later_leaves_old_runs_their_name_and_their_checkpoints(versions):
+    def recorded_by_old(algo):
+        return {**RunConfig.resolve(versions["old"], {"env_id": "CartPole-v1"}).flat(), "algo": algo}
+
+    old = RunConfig.from_flat(recorded_by_old(versions["old"]))
+    later = RunConfig.from_flat(recorded_by_old(versions["later"]))
+    assert (later.agent.warmth, later.name) == (3, old.name)
+    assert differences(recorded_by_old(versions["later"]), later) == []
+    assert RunConfig.resolve(versions["later"], {"env_id": "CartPole-v1", "warmth": 4}).name != old.name
+
+    changed = RunConfig.from_flat(recorded_by_old(versions["changed"]))
+    assert (changed.agent.warmth, changed.name) == (0, old.name)
+    assert differences(recorded_by_old(versions["changed"]), changed) == []
+    fresh = RunConfig.resolve(versions["changed"], {"env_id": "CartPole-v1"})
+    assert (fresh.agent.warmth, fresh.name != old.name) == (3, True)
+    assert differences(recorded_by_old(versions["changed"]), fresh) == [
+        "--warmth: the checkpoint has 0, the run's config 3"
+    ]
+
+    careless = RunConfig.from_flat(recorded_by_old(versions["careless"]))
+    assert careless.name != old.name, "without `since` every old run is a stranger"
+
+
+def test_a_setting_of_a_later_version_is_named_with_the_version_to_install(tmp_path):
+    config = RunConfig.resolve("pqn", {"env_id": "CartPole-v1"})
+    folder = RunFolder.create(tmp_path / "run", config)
+    flat = {**config.flat(), "telepathy": 3}
+    assert differences(flat, config) == [
+        "--telepathy: the checkpoint has 3, and this version of stablegrad knows no such setting"
+    ]
+    (folder.path / "config.json").write_text(json.dumps(flat))
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    assert manifest["settings"] == settings.VERSION
+    (folder.path / "manifest.json").write_text(json.dumps({**manifest, "stablegrad": "9.1"}))
+    with pytest.raises(UserError, match=r"does not know \(--telepathy\): stablegrad 9.1 made it"):
+        _ = folder.config

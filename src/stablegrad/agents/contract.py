@@ -45,6 +45,8 @@ def checks(build: Build, setup: AgentSetup, *, steps: int) -> Iterator[Check]:
     yield "evaluation is a function of observations and generator, and changes nothing", _evaluation(agent, setup)
     yield "a time-out bootstraps from its last observation, the end of a game from nothing", _ends(build, setup, steps)
     yield "a lost life is an end for the targets where, and only where, the setup says so", _lives(build, setup, steps)
+    if isinstance(setup.action_space, spaces.Discrete):
+        yield "what was pressed in its place is not learnt from as its own action", _presses(build, setup, steps)
     yield "rewards are clipped where, and only where, the setup says so", _rewards(build, setup, steps)
 
 
@@ -167,6 +169,12 @@ def _lives(build: Build, setup: AgentSetup, steps: int) -> list[str]:
     if not same(*(_learnt(build, Game(setup, lost=rows), going_on, steps) for rows in ("", "midway"))):
         problems.append("a lost life changes what is learnt without setup.life_loss_ends")
     return problems
+
+
+def _presses(build: Build, setup: AgentSetup, steps: int) -> list[str]:
+    if not same(*(_learnt(build, Game(setup, pressed=rows), setup, steps) for rows in ("", "midway"))):
+        return []
+    return ["it takes no notice: store step.executed(actions), or do not learn from the rows outside step.chosen"]
 
 
 def _rewards(build: Build, setup: AgentSetup, steps: int) -> list[str]:

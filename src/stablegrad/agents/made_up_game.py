@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 
 from stablegrad.agents.base import AgentSetup
-from stablegrad.envs.base import StepBatch
+from stablegrad.envs.base import NOT_PRESSED, StepBatch
 from stablegrad.replay.memory import frame_stack
 
 Rows = Literal["", "truncated", "terminated", "midway"]
@@ -19,13 +19,22 @@ class Game:
     """Random observations of a space; environment b ends an episode at every third step, from step b on.
 
     Ends are time-outs and true ends in turn. Two games of one setup are the same but for their options: the steps of
-    the kind `shifted` have other last observations, and those of the kind `lost` cost a life. `largest` is the size
-    of rewards: they lie about 0, or are 1 and `largest` (either sign) where it is given.
+    the kind `shifted` have other last observations, those of the kind `lost` cost a life, and those of the kind
+    `pressed` played action 0 in place of the agent's. `largest` is the size of rewards: they lie about 0, or are 1 and
+    `largest` (either sign) where it is given.
     """
 
-    def __init__(self, setup: AgentSetup, *, shifted: Rows = "", lost: Rows = "", largest: float | None = None) -> None:
+    def __init__(
+        self,
+        setup: AgentSetup,
+        *,
+        shifted: Rows = "",
+        lost: Rows = "",
+        pressed: Rows = "",
+        largest: float | None = None,
+    ) -> None:
         self.space, self.num_envs = setup.observation_space, setup.num_envs
-        self._shifted, self._lost, self._largest = shifted, lost, largest
+        self._shifted, self._lost, self._pressed, self._largest = shifted, lost, pressed, largest
         self._rng = np.random.default_rng(setup.seed)
         self._other = np.random.default_rng(setup.seed + 1)
         assert isinstance(self.space, spaces.Box)
@@ -53,6 +62,7 @@ class Game:
             life_lost=rows[self._lost],
             final_obs=successor[over],
             episodes=(),
+            pressed=np.where(rows[self._pressed], 0, NOT_PRESSED),
         )
 
     def _reward(self) -> np.ndarray:

@@ -164,6 +164,7 @@ class PPO(Agent):
             discounts=self.config.gamma * (~ended_for_good).astype(np.float32),
             cut=step.ended | ended_for_good,
             final_values=self._final_values(step),
+            chosen=step.chosen,
         )
         self._next_obs = step.obs
         self.steps += self.setup.num_envs
@@ -193,6 +194,7 @@ class PPO(Agent):
             count=self.config.num_minibatches,
             epochs=self.config.update_epochs,
             generator=self._shuffle,
+            where=data["chosen"],
             advantages=advantages,
             returns=advantages + data["values"],
         ):
@@ -248,7 +250,7 @@ class PPO(Agent):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self._rollout.load_state_dict(state["rollout"])
+        self._rollout.load_state_dict(state["rollout"], chosen=torch.ones(self.setup.num_envs, dtype=torch.bool))
         self._acting.set_state(state["acting"])
         self._shuffle.set_state(state["shuffle"])
         self.steps = state["steps"]

@@ -123,6 +123,7 @@ class PQN(Agent):
             discounts=self.config.gamma * (~ended_for_good).astype(np.float32),
             cut=step.ended | ended_for_good,
             final_values=self._final_values(step),
+            chosen=step.chosen,
         )
         self._next_obs = step.obs
         self.steps += self.setup.num_envs
@@ -151,6 +152,7 @@ class PQN(Agent):
             count=self.config.num_minibatches,
             epochs=self.config.update_epochs,
             generator=self._shuffle,
+            where=data["chosen"],
             targets=targets,
         )
         self._rollout.clear()
@@ -188,7 +190,7 @@ class PQN(Agent):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self._rollout.load_state_dict(state["rollout"])
+        self._rollout.load_state_dict(state["rollout"], chosen=torch.ones(self.setup.num_envs, dtype=torch.bool))
         self._explore.set_state(state["explore"])
         self._shuffle.set_state(state["shuffle"])
         self.steps = state["steps"]

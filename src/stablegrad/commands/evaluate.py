@@ -81,7 +81,7 @@ def _lines(judged: Mapping[str, Any]) -> str:
             lines.append(f"episodes: {len(value)}")
         elif name in ("task", "game", "epsilon", "seed"):
             lines.append(f"{name}: {value}")
-        elif name != "lengths":
+        elif name not in ("lengths", "idle_steps"):
             lines.append(f"{name}: {value:.4g}" if abs(value) < 1 else f"{name}: {value:.2f}")
     return "\n".join(lines)
 

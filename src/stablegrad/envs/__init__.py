@@ -6,12 +6,16 @@ Every back end holds the contract of `base.py`; `contract.py` checks it, for a u
 import dataclasses
 import importlib
 from functools import partial
+from typing import TYPE_CHECKING
 
 from stablegrad.envs.base import VectorEnv
 from stablegrad.envs.episodes import EpisodicEnv, Simulator
 from stablegrad.envs.schedule import GameTask
 from stablegrad.envs.sequence import SequenceEnv
 from stablegrad.envs.spec import EnvSpec
+
+if TYPE_CHECKING:
+    from stablegrad.envs.presses import Presses
 
 __all__ = ["EnvSpec", "make"]
 
@@ -36,9 +40,10 @@ def make(
     """
     if spec.task_schedule:
         build = partial(_games_of, spec, num_threads=num_threads)
-        return SequenceEnv(spec, build, num_envs=num_envs, seed=seed, only=task)
+        presses_of = partial(_presses_of, spec)
+        return SequenceEnv(spec, build, presses_of, num_envs=num_envs, seed=seed, only=task)
     simulator = _simulator(spec, num_envs=num_envs, num_threads=num_threads)
-    return EpisodicEnv(simulator, seed=seed, max_episode_steps=spec.max_episode_steps)
+    return EpisodicEnv(simulator, seed=seed, max_episode_steps=spec.max_episode_steps, presses=_presses_of(spec))
 
 
 def _simulator(spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> Simulator:
@@ -54,3 +59,12 @@ def _games_of(spec: EnvSpec, task: GameTask, num_envs: int, *, num_threads: int 
 
         return SwitchedAtari(spec, task, num_envs=num_envs)
     return _simulator(dataclasses.replace(spec, env_id=task.env_id), num_envs=num_envs, num_threads=num_threads)
+
+
+def _presses_of(spec: EnvSpec, task: GameTask | None = None) -> "Presses | None":
+    """What is pressed after a lost life, in the game of `task` where there is a schedule."""
+    if not spec.fire_after_life:
+        return None
+    from stablegrad.envs.presses import presses_of
+
+    return presses_of(spec if task is None else dataclasses.replace(spec, env_id=task.env_id))

@@ -14,9 +14,8 @@ short game. So a seed serves all the games that begin within its first 1,000 ste
 
 How an episode begins (measured with ale-py 0.12.1): 0 to `noop_max` - 1 no-op *frames*, their number drawn
 from the episode's seed; with `fire_reset`, in games with a fire button in their minimal action set, the
-last of them (at least one) is FIRE. The frame stack starts black but for the newest frame. After a lost
-life the game just goes on: EnvPool, which the published code used, and CleanRL's wrappers press FIRE there
-again, and EnvPool plays no-ops too.
+last of them (at least one) is FIRE. The frame stack starts black but for the newest frame. After a lost life the
+emulator just goes on; what is pressed then for the agent is in `presses.py`.
 """
 
 import os

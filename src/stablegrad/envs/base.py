@@ -5,7 +5,7 @@ observation of the next episode, and the last observation of the finished one is
 an automatic reset made up exists.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -24,6 +24,10 @@ class EpisodeEnd(NamedTuple):
     whole: bool = True
 
 
+NOT_PRESSED = -1
+"""In place of an action: the agent's own was played."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepBatch:
     """What B environments returned for one action each.
@@ -37,6 +41,8 @@ class StepBatch:
     final_obs [E, *]: the true last observations of the E episodes that ended at this step, in the order of
         `np.flatnonzero(terminated | truncated)`.
     episodes: the games that ended at this step, in the same order.
+    pressed [B] int64: the action that was pressed in the agent's place (FIRE after a lost life, see `presses.py`),
+        NOT_PRESSED where its own was played. Without presses it may be left out.
 
     The arrays belong to the receiver: no later step writes into them.
     """
@@ -48,6 +54,16 @@ class StepBatch:
     life_lost: np.ndarray
     final_obs: np.ndarray
     episodes: tuple[EpisodeEnd, ...]
+    pressed: np.ndarray = field(default_factory=lambda: np.array(NOT_PRESSED))
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """[B] bool: the agent's own action was played. An on-policy learner learns from no other."""
+        return np.full(self.reward.shape, True) & (self.pressed == NOT_PRESSED)
+
+    def executed(self, actions: np.ndarray) -> np.ndarray:
+        """[B, *]: what was played: the agent's `actions`, or what was pressed in their place."""
+        return actions if self.chosen.all() else np.where(self.chosen, actions, self.pressed)
 
     @property
     def ended(self) -> np.ndarray:

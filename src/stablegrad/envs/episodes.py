@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from gymnasium import spaces
 
-from stablegrad.envs.base import EpisodeEnd, StepBatch, episode_seed
+from stablegrad.envs.base import NOT_PRESSED, EpisodeEnd, StepBatch, episode_seed
 from stablegrad.errors import UserError
 
 GO_ON = -1
@@ -63,10 +63,25 @@ class Simulator(Protocol):
     def close(self) -> None: ...
 
 
+class AfterLife(Protocol):
+    """Says what is pressed in the agent's place after a life was lost (see `presses.py`)."""
+
+    def after_life(self, seed: int, env: int, episode: int, length: int) -> list[int]:
+        """The actions of the next steps, for a life lost at step `length` of an episode."""
+        ...
+
+
 class EpisodicEnv:
     """A `VectorEnv` over a simulator. `max_episode_steps` cuts an episode after that many agent steps."""
 
-    def __init__(self, simulator: Simulator, *, seed: int, max_episode_steps: int | None) -> None:
+    def __init__(
+        self,
+        simulator: Simulator,
+        *,
+        seed: int,
+        max_episode_steps: int | None,
+        presses: AfterLife | None = None,
+    ) -> None:
         self.num_envs = simulator.num_envs
         self.observation_space = simulator.observation_space
         self.action_space = simulator.action_space
@@ -82,6 +97,8 @@ class EpisodicEnv:
         self._length = np.zeros(self.num_envs, np.int64)  # steps of the episode
         self._score = np.zeros(self.num_envs, np.float64)
         self._lives = np.zeros(self.num_envs, np.int64)
+        self._presses = presses
+        self._to_press: dict[int, list[int]] = {}  # environment -> what is still to be pressed in it
         self._log = np.empty(
             (self.num_envs, _FIRST_CAPACITY, *_shape(self.action_space)), _log_dtype(self.action_space)
         )
@@ -89,8 +106,14 @@ class EpisodicEnv:
         self._begin(self._envs, self._envs)
 
     def step(self, actions: np.ndarray) -> StepBatch:
-        """One action each, [B] integers or [B, *] floats; ValueError where they do not fit the space."""
+        """One action each, [B] integers or [B, *] floats; ValueError where they do not fit the space.
+
+        Where something is to be pressed after a lost life, it is played in place of the agent's action.
+        """
+        pressed = self._pressed()
         actions = self._checked(actions)
+        if self._to_press:
+            actions = np.where(pressed == NOT_PRESSED, actions, pressed)
         self._record(actions)
         played = self._simulator.step(actions)
         self._score += played.reward
@@ -99,6 +122,7 @@ class EpisodicEnv:
         truncated = (played.truncated | (self._length >= self._limit)) & ~terminated
         life_lost = (played.lives < self._lives) & ~terminated
         self.obs, self._lives = played.obs, played.lives
+        self._plan_presses(life_lost)
         over = np.flatnonzero(terminated | truncated)
         final_obs = played.obs[over]
         episodes = tuple(EpisodeEnd(int(env), float(self._score[env]), int(self._length[env])) for env in over)
@@ -113,6 +137,7 @@ class EpisodicEnv:
             life_lost=life_lost,
             final_obs=final_obs,
             episodes=episodes,
+            pressed=pressed,
         )
 
     def in_flight(self) -> tuple[EpisodeEnd, ...]:
@@ -121,7 +146,7 @@ class EpisodicEnv:
         return tuple(EpisodeEnd(env, score, length, whole=False) for env, (score, length) in enumerate(progress))
 
     def state_dict(self) -> dict[str, Any]:
-        """The seeds and actions of the sessions in flight; without `exact_resume` no actions.
+        """The seeds and actions (those that were played) of the sessions in flight; without `exact_resume` no actions.
 
         `digest` [B] is a checksum of the present observations, by which a replay that went astray is noticed.
         """
@@ -175,6 +200,24 @@ class EpisodicEnv:
         self._simulator.begin(envs, seeds[envs], self.obs, self._lives)
         self._score[envs] = 0.0
         self._length[envs] = 0
+        for env in envs.tolist():
+            self._to_press.pop(env, None)
+
+    def _pressed(self) -> np.ndarray:
+        """[B] int64: the presses of this step."""
+        pressed = np.full(self.num_envs, NOT_PRESSED, np.int64)
+        for env, actions in self._to_press.items():
+            pressed[env] = actions[0]
+        return pressed
+
+    def _plan_presses(self, life_lost: np.ndarray) -> None:
+        """What was pressed is done with; a life lost while the game goes on has its own presses from the next step."""
+        self._to_press = {env: rest for env, (_, *rest) in self._to_press.items() if rest}
+        if self._presses is None:
+            return
+        for env in np.flatnonzero(life_lost & (self._lives > 0)).tolist():
+            episode, length = int(self._episode[env]), int(self._length[env])
+            self._to_press[env] = self._presses.after_life(self._seed, env, episode, length)
 
     def _replay(self, session: np.ndarray, logs: list[np.ndarray]) -> None:
         """Play the logged actions of every environment again, from the episode [B] that began its session.

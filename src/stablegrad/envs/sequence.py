@@ -12,7 +12,7 @@ Every task of the schedule begins new games from seeds of its own, also one that
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -24,8 +24,14 @@ from stablegrad.envs.schedule import GameTask
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError
 
+if TYPE_CHECKING:
+    from stablegrad.envs.presses import Presses
+
 BuildSimulator = Callable[[GameTask, int], Simulator]
 """(task, number of environments) -> its games, unchanged."""
+
+PressesOf = Callable[[GameTask], "Presses | None"]
+"""task -> what is pressed after a lost life in its games, unchanged."""
 
 
 class ChangedGames:
@@ -40,18 +46,19 @@ class ChangedGames:
         self._first = np.empty((self.num_envs, *own.shape), own.dtype)
         self._channels = observation_space.shape[0]
         self._places = None if task.permute_obs is None else fixed_permutation(places(own), task.permute_obs)
-        self._buttons = None
+        self.buttons: np.ndarray | None = None
+        """Action k of the agent is action `buttons[k]` of the game; None where nothing is permuted."""
         if task.permute_actions is not None:
             if not isinstance(games.action_space, spaces.Discrete):
                 raise UserError(f"task '{task.text}': permute_actions needs buttons, not {games.action_space}")
-            self._buttons = fixed_permutation(int(games.action_space.n), task.permute_actions)
+            self.buttons = fixed_permutation(int(games.action_space.n), task.permute_actions)
 
     def begin(self, envs: np.ndarray, seeds: np.ndarray, obs: np.ndarray, lives: np.ndarray) -> None:
         self._games.begin(envs, seeds, self._first, lives)
         obs[envs] = self._shown(self._first[envs])
 
     def step(self, actions: np.ndarray) -> Played:
-        played = self._games.step(actions if self._buttons is None else self._buttons[actions])
+        played = self._games.step(actions if self.buttons is None else self.buttons[actions])
         return played._replace(obs=self._shown(played.obs), reward=self._sign * played.reward)
 
     def close(self) -> None:
@@ -66,8 +73,18 @@ class ChangedGames:
 class SequenceEnv:
     """A `VectorEnv` that plays the tasks of `spec` in turn; with `only`, that one task (from 0) for ever."""
 
-    def __init__(self, spec: EnvSpec, build: BuildSimulator, *, num_envs: int, seed: int, only: int | None) -> None:
-        self.num_envs, self._spec, self._build, self._seed, self._only = num_envs, spec, build, seed, only
+    def __init__(
+        self,
+        spec: EnvSpec,
+        build: BuildSimulator,
+        presses_of: PressesOf,
+        *,
+        num_envs: int,
+        seed: int,
+        only: int | None,
+    ) -> None:
+        self.num_envs, self._spec, self._seed, self._only = num_envs, spec, seed, only
+        self._build, self._presses_of = build, presses_of
         self._space, self.action_space = common_spaces(spec.tasks, build)
         self.observation_space: spaces.Space[Any] = self._space
         self._steps = 0
@@ -114,8 +131,11 @@ class SequenceEnv:
         task = self._spec.tasks[index]
         games = ChangedGames(self._build(task, self.num_envs), task, self._space)
         seed = episode_seed(self._seed, index, 0)
+        presses = self._presses_of(task)
+        if presses is not None and games.buttons is not None:
+            presses = presses.through(games.buttons.tolist())
         self._task = index
-        self._env = EpisodicEnv(games, seed=seed, max_episode_steps=self._spec.max_episode_steps)
+        self._env = EpisodicEnv(games, seed=seed, max_episode_steps=self._spec.max_episode_steps, presses=presses)
         self.obs = self._env.obs
 
 

@@ -2,14 +2,15 @@
 
 A protocol is a named preset of the fields below; what is recorded is the fields, not the name alone.
 
-- `published`: the published PQN and PPO, which ran on EnvPool. Two things it did are not reproduced: rows
-made up at automatic resets, and no-ops and FIRE pressed for the agent after every lost life, not only at
-the start of a game. Its scores are those of the exploring policy, whose final epsilon is taken for
-evaluation.
+- `published`: the published PQN and PPO, which ran on EnvPool: no-ops and FIRE after every lost life too. The rows
+that EnvPool made up at automatic resets are not reproduced. Its scores are those of the exploring policy, whose final
+epsilon is taken for evaluation.
 - `machado2018`: Machado et al. (2018), with all 18 actions; epsilon of evaluation as in Dopamine.
-- `cleanrl`: the wrappers of CleanRL's DQN and Rainbow (`NoFrameskip-v4`), which also press FIRE after a
+- `cleanrl`: the wrappers of CleanRL's DQN and Rainbow (`NoFrameskip-v4`): a no-op, FIRE and action 2 after every
 lost life.
 - `atari100k`: Kaiser et al. (2020) as it is commonly run: a lost life is signalled, nothing is fired.
+
+What is pressed after a lost life, and how, is in `presses.py`.
 """
 
 import dataclasses
@@ -43,6 +44,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "life_loss": "signal",
         "noop_max": 30,
         "fire_reset": True,
+        "fire_after_life": True,
+        "fire_sequence": "envpool",
         "eval_epsilon": 0.005,
     },
     "machado2018": {
@@ -51,6 +54,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "life_loss": "none",
         "noop_max": 0,
         "fire_reset": False,
+        "fire_after_life": False,
+        "fire_sequence": "fire",
         "full_action_space": True,
         "eval_epsilon": 0.001,
     },
@@ -60,6 +65,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "life_loss": "signal",
         "noop_max": 30,
         "fire_reset": True,
+        "fire_after_life": True,
+        "fire_sequence": "wrappers",
         "eval_epsilon": 0.01,
     },
     "atari100k": {
@@ -68,6 +75,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
         "life_loss": "signal",
         "noop_max": 30,
         "fire_reset": False,
+        "fire_after_life": False,
+        "fire_sequence": "fire",
         "eval_epsilon": 0.001,
     },
 }
@@ -127,6 +136,15 @@ class EnvSpec:
     )
     noop_max: int = setting(0, "Atari: an episode begins with fewer than this many random no-op frames (by protocol)")
     fire_reset: bool = setting(False, "Atari: press FIRE at the start of an episode, where there is one (by protocol)")
+    fire_after_life: bool = setting(
+        False, "Atari: press FIRE for the agent after every lost life, where there is a FIRE (by protocol)", since=2
+    )
+    fire_sequence: Literal["fire", "envpool", "wrappers"] = setting(
+        "fire",
+        "Atari: what is pressed then: fire: FIRE; envpool: fewer than --noop_max no-op frames, in whole steps, then"
+        " FIRE; wrappers: a no-op, FIRE, action 2 (by protocol)",
+        since=2,
+    )
     frame_skip: int = setting(1, "Atari: frames per agent step, the newest two maximised (by protocol: 4)")
     frame_stack: int = setting(1, "Atari: newest frames in an observation (by protocol: 4)")
     max_episode_steps: int | None = setting(
@@ -179,6 +197,10 @@ class EnvSpec:
             preset = _preset(env_id, given.get("protocol"))
             if len({task.env_id for task in tasks}) > 1 and env_id.backend == "atari":
                 preset = {**preset, "full_action_space": True}
+            if given.get("fire_after_life", preset.get("fire_after_life")) is False:
+                preset = {**preset, "fire_sequence": "fire"}
+                if given.get("fire_sequence", "fire") != "fire":
+                    problems.append(f"--fire_sequence {given['fire_sequence']} needs --fire_after_life true")
             problems += _inapplicable(cls, env_id, preset, given)
             problems += _envpool_problems(env_id, {**preset, **given})
             problems += _schedule_problems(env_id, tasks, preset, given)

@@ -113,7 +113,7 @@ class ReplayRing:
         self._current = self._frames.store(obs)
 
     def add(self, action: np.ndarray, step: StepBatch) -> Change:
-        """Store what `action` [B, …], done on the last observations, led to."""
+        """Store what `action` [B, …], done on the last observations, led to; or what was pressed in its place."""
         if self._current is None:
             raise ValueError("begin() has to give the replay its first observations")
         ended = np.flatnonzero(step.ended)
@@ -121,7 +121,7 @@ class ReplayRing:
 
         row: np.ndarray = np.empty(self.num_envs, self._rows.data.dtype)
         row["frames"][:, :-1] = self._current
-        row["action"] = action
+        row["action"] = step.executed(action)
         row["reward"] = step.reward
         row["terminated"] = step.terminated
         row["truncated"] = step.truncated

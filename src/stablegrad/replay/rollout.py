@@ -55,28 +55,33 @@ class Rollout:
         self.filled = 0
 
     def minibatches(
-        self, *, count: int, epochs: int, generator: torch.Generator, **computed: Tensor
+        self, *, count: int, epochs: int, generator: torch.Generator, where: Tensor | None = None, **computed: Tensor
     ) -> Iterator[dict[str, Tensor]]:
-        """All T * B samples in `count` minibatches of a random order, `epochs` times; fields are [N, *].
+        """The samples in `count` minibatches of a random order, `epochs` times; fields are [N, *].
 
-        `computed` are further fields [T, B, *], such as targets. Sizes differ by one at most, and no sample
-        is left out. A CPU generator gives one order on all devices.
+        All T * B samples are taken, or those `where` [T, B] is true. `computed` are further fields [T, B, *], such as
+        targets. Sizes differ by one at most; where there are fewer samples than minibatches, empty ones are left out.
+        A CPU generator gives one order on all devices.
         """
         flat = {name: self[name].flatten(0, 1) for name in self._fields}
         flat |= {name: value.flatten(0, 1) for name, value in computed.items()}
-        size = self.filled * self.num_envs
+        kept = None if where is None or where.all() else where.flatten().nonzero()[:, 0]
+        size = self.filled * self.num_envs if kept is None else len(kept)
         for _ in range(epochs):
             order = torch.randperm(size, generator=generator, device=generator.device).to(self._device)
-            for chosen in order.tensor_split(count):
-                yield {name: field[chosen] for name, field in flat.items()}
+            for part in (order if kept is None else kept[order]).tensor_split(count):
+                if len(part):
+                    yield {name: field[part] for name, field in flat.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The filled rows."""
         return {"filled": self.filled, "fields": {name: self[name].clone() for name in self._fields}}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], **unsaid: Tensor) -> None:
+        """Take over a state; `unsaid` are fields, one step [B, *] each, that an earlier version did not store."""
         self.filled = state["filled"]
-        for name, rows in state["fields"].items():
+        later = {name: step.expand(self.filled, *step.shape) for name, step in unsaid.items()}
+        for name, rows in {**later, **state["fields"]}.items():
             self._fields[name] = self._allocate(rows, leading=1)
             self._fields[name][: self.filled].copy_(rows)
 

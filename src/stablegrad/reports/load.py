@@ -1,16 +1,19 @@
 """Run folders as reports see them: small columns of numbers, read once, without the training half."""
 
+import importlib.util
 import json
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stablegrad.agents import AGENTS
 from stablegrad.errors import UserError
+from stablegrad.runs.config import completed
 
 Floats = NDArray[np.floating[Any]]
 Steps = NDArray[np.integer[Any]]
@@ -102,7 +105,27 @@ def _runs_below(path: Path) -> Iterator[Path]:
 
 def load_runs(paths: Sequence[str | Path]) -> list[RunRecord]:
     """All runs in `paths` (see `find_runs`). Raises UserError for a run whose config cannot be read."""
-    return [load_run(path) for path in find_runs(paths)]
+    return completed_configs([load_run(path) for path in find_runs(paths)])
+
+
+def completed_configs(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs with every setting that others of their agent record: one that a run lacks came after its version.
+
+    What held before a setting could be set is told by the agent's own class, so this alone imports the training half,
+    and only where versions are mixed. Without torch, and for somebody's own agent, configs stay as recorded.
+    """
+    recorded: dict[str, set[frozenset[str]]] = {}
+    for run in runs:
+        recorded.setdefault(str(run.config.get("algo")), set()).add(frozenset(run.config))
+    mixed = {algo: set().union(*kinds) for algo, kinds in recorded.items() if len(kinds) > 1 and algo in AGENTS}
+    if not mixed or importlib.util.find_spec("torch") is None:
+        return list(runs)
+
+    def complete(config: dict[str, Any]) -> dict[str, Any]:
+        wanted = mixed.get(str(config.get("algo")), set())
+        return {name: value for name, value in completed(config).items() if name in wanted} if wanted else config
+
+    return [replace(run, config=complete(run.config)) for run in runs]
 
 
 def load_run(path: Path) -> RunRecord:

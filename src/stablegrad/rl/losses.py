@@ -85,7 +85,9 @@ def clipped_value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip
 
 
 def normalized(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """(Â - mean) / (std + ε) over a minibatch [N], with the sample standard deviation (N - 1)."""
+    """(Â - mean) / (std + ε) over a minibatch [N], with the sample standard deviation (N - 1); 0 for a single row."""
+    if len(advantages) == 1:
+        return torch.zeros_like(advantages)
     return (advantages - advantages.mean()) / (advantages.std() + epsilon)
 
 

@@ -159,11 +159,15 @@ class RunConfig:
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> Self:
-        """The config that `flat()` described, as recorded in `config.json`: nothing is scaled or filled in again."""
+        """The config that `flat()` described, as recorded in `config.json`: nothing is scaled or filled in again.
+
+        A setting that it lacks is one that came later: it has the value that held before it could be set.
+        """
         problems: list[str] = []
         algo = str(flat["algo"])
         known = known_fields(algo)
-        problems += [_unknown(algo, name, known) for name in flat if name not in known and name != "algo"]
+        problems += [_unknown(algo, name, known) for name in unknown_settings(flat)]
+        flat = completed(flat)
         built = {name: settings.build(section, flat, problems) for name, section in section_types(algo).items()}
         if problems:
             raise UserError(problems)
@@ -185,12 +189,18 @@ class RunConfig:
     def identity(self) -> str:
         """Ten hex digits of everything that can change the result: the same for two runs of one configuration.
 
-        Of a user's file only the name counts, not the folder that it lies in.
+        Of a user's file only the name counts, not the folder that it lies in. A setting that came later counts where
+        it differs from what held before it, so that the runs of earlier versions keep their names.
         """
-        known = known_fields(self.algo)
-        used = {k: v for k, v in self.flat().items() if k == "algo" or known[k].metadata.get("identity", True)}
+        used = {k: v for k, v in self.flat().items() if k == "algo" or self._counts(k, v)}
         used = {k: Path(v).name if isinstance(v, str) and is_user_file(v) else v for k, v in used.items()}
         return hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:10]
+
+    def _counts(self, name: str, value: Any) -> bool:
+        field = known_fields(self.algo)[name]
+        if not field.metadata.get("identity", True):
+            return False
+        return not settings.came_later(field) or value != settings.unsaid(field)
 
     @property
     def name(self) -> str:
@@ -276,12 +286,29 @@ def _cadence(run: RunSettings, total_steps: int) -> RunSettings:
     )
 
 
+def completed(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded flat config with every setting that it lacks: what held before that could be set."""
+    known = known_fields(str(flat["algo"]))
+    return {**{name: settings.unsaid(field) for name, field in known.items() if name not in flat}, **flat}
+
+
+def unknown_settings(flat: Mapping[str, Any]) -> list[str]:
+    """Settings that a recorded flat config has and this version has not: a later version recorded it."""
+    known = known_fields(str(flat["algo"]))
+    return [name for name in flat if name not in known and name != "algo"]
+
+
 def differences(recorded: Mapping[str, Any], config: RunConfig) -> list[str]:
     """Settings in which a recorded flat config differs from `config`, one sentence each, identity ones only."""
     known = known_fields(config.algo)
-    current = config.flat()
-    return [
-        f"--{name}: the checkpoint has {recorded.get(name)!r}, the run's config {value!r}"
-        for name, value in current.items()
-        if recorded.get(name) != value and (name == "algo" or known[name].metadata.get("identity", True))
+    before, now = completed(recorded), config.flat()
+    found = [
+        f"--{name}: the checkpoint has {before[name]!r}, the run's config {value!r}"
+        for name, value in now.items()
+        if before[name] != value and (name == "algo" or known[name].metadata.get("identity", True))
+    ]
+    return found + [
+        f"--{name}: the checkpoint has {before[name]!r}, and this version of stablegrad knows no such setting"
+        for name in before
+        if name not in now
     ]

@@ -14,8 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from stablegrad import settings
 from stablegrad.errors import UserError
-from stablegrad.runs.config import RunConfig
+from stablegrad.runs.config import RunConfig, unknown_settings
 from stablegrad.runs.files import read_json, read_lines, write_json
 
 
@@ -76,9 +77,23 @@ class RunFolder:
     @property
     def config(self) -> RunConfig:
         try:
-            return RunConfig.from_flat(read_json(self.path / "config.json"))
+            recorded = read_json(self.path / "config.json")
+            if later := unknown_settings(recorded):
+                raise UserError(
+                    f"{self.path / 'config.json'} has settings that this version of stablegrad does not know"
+                    f" ({', '.join(f'--{name}' for name in later)}): {self._maker} made it, so install that version"
+                )
+            return RunConfig.from_flat(recorded)
         except (ValueError, KeyError) as error:
             raise UserError(f"{self.path / 'config.json'} cannot be read: {error}") from error
+
+    @property
+    def _maker(self) -> str:
+        """The version that made the run, for a sentence."""
+        try:
+            return f"stablegrad {read_json(self.path / 'manifest.json')['stablegrad']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "a later one"
 
     @property
     def status(self) -> dict[str, Any]:
@@ -118,6 +133,7 @@ def describe_machine() -> dict[str, Any]:
     versions = {name: metadata.version(name) for name in packages if _installed(name)}
     return {
         "stablegrad": metadata.version("stablegrad") if _installed("stablegrad") else "source tree",
+        "settings": settings.VERSION,
         "python": platform.python_version(),
         **versions,
         "platform": platform.platform(),

@@ -15,18 +15,21 @@ from stablegrad.envs.base import episode_seed
 class Evaluation:
     """Raw scores of whole games [episodes], in the order of their seeds.
 
-    `first_seed` and `first_actions` [length, *] are all that it takes to play the first of them again.
+    `idle_steps` counts, game by game, the steps that changed nothing in what the agent sees: it stands still, or waits
+    for something that it does not do. `first_seed` and `first_actions` [length, *], those that were played, are enough
+    to play the first of them again.
     """
 
     scores: tuple[float, ...]
     lengths: tuple[int, ...]
+    idle_steps: tuple[int, ...]
     epsilon: float
     seed: int
     first_seed: int
     first_actions: np.ndarray = field(repr=False, compare=False)
 
     def summary(self) -> dict[str, float]:
-        """mean, standard_error, median, min, max of the scores."""
+        """mean, standard_error, median, min, max of the scores, and the share of idle steps."""
         scores = np.asarray(self.scores)
         error = scores.std(ddof=1) / np.sqrt(len(scores)) if len(scores) > 1 else float("nan")
         return {
@@ -35,12 +38,14 @@ class Evaluation:
             "median": float(np.median(scores)),
             "min": float(scores.min()),
             "max": float(scores.max()),
+            "idle_share": sum(self.idle_steps) / sum(self.lengths),
         }
 
     def record(self) -> dict[str, Any]:
         return {
             "scores": list(self.scores),
             "lengths": list(self.lengths),
+            "idle_steps": list(self.idle_steps),
             "epsilon": self.epsilon,
             "seed": self.seed,
         }
@@ -69,26 +74,31 @@ def evaluate(
     pool = min(pool, episodes)
     envs = make(spec.for_evaluation(), num_envs=pool, seed=_pool_seed(seed), task=task)
     quota = [len(range(slot, episodes, pool)) for slot in range(pool)]
-    played: list[list[tuple[float, int]]] = [[] for _ in range(pool)]
+    played: list[list[tuple[float, int, int]]] = [[] for _ in range(pool)]
+    idle = np.zeros(pool, np.int64)
     device = next(iter(next(iter(agent.groups.values())).parameters())).device
     generator = torch.Generator(device=device).manual_seed(seed)
     first_actions: list[np.ndarray] = []
     try:
         while any(len(games) < wanted for games, wanted in zip(played, quota, strict=True)):
-            actions = agent.evaluate(envs.obs, epsilon=epsilon, generator=generator)
-            if not played[0]:
-                first_actions.append(actions[0])
+            obs = envs.obs
+            actions = agent.evaluate(obs, epsilon=epsilon, generator=generator)
             step = envs.step(actions)
+            if not played[0]:
+                first_actions.append(step.executed(actions)[0])
+            idle += (step.next_obs == obs).reshape(pool, -1).all(1)
             for end in step.episodes:
                 if len(played[end.env]) < quota[end.env]:
-                    played[end.env].append((end.score, end.length))
+                    played[end.env].append((end.score, end.length, int(idle[end.env])))
+                idle[end.env] = 0
     finally:
         envs.close()
     games = [played[k % pool][k // pool] for k in range(episodes)]
-    scores, lengths = zip(*games, strict=True)
+    scores, lengths, idle_steps = zip(*games, strict=True)
     return Evaluation(
         scores=tuple(map(float, scores)),
         lengths=tuple(map(int, lengths)),
+        idle_steps=idle_steps,
         epsilon=epsilon,
         seed=seed,
         first_seed=episode_seed(_pool_seed(seed), env=0, episode=0),

@@ -1,0 +1,64 @@
+"""Runs survive an upgrade: half-done runs of every earlier version go on as they began.
+
+`version_1` was made by the last version before settings could be added (commit dcdaad1): one run for each agent, on
+small networks, stopped half-way, and the names that it gave to ten configs. A version that adds settings adds a folder
+of its own; none is ever made again.
+"""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from stablegrad import api
+from stablegrad.commands.doctor import main as doctor
+from stablegrad.commands.report import main as report
+from stablegrad.runs.config import RunConfig
+
+HERE = Path(__file__).parent
+ARCHIVES = sorted(HERE.glob("version_*/*.tar.xz"))
+NAMES = [named for file in sorted(HERE.glob("version_*/names.json")) for named in json.loads(file.read_text())]
+
+
+def unpacked(archive, folder):
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    return folder / archive.name.removesuffix(".tar.xz")
+
+
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.xz"))
+def test_a_run_of_an_earlier_version_is_examined_and_goes_on(archive, tmp_path, capsys):
+    path = unpacked(archive, tmp_path)
+    assert doctor([str(path)]) == 0
+    run = api.load_run(path)
+    recorded = json.loads((path / "config.json").read_text())
+    assert {name: run.config.flat()[name] for name in recorded} == recorded
+    metrics = (path / "metrics.jsonl").read_bytes()
+
+    done = api.resume(path)
+
+    assert done.status["state"] == "done"
+    assert (path / "metrics.jsonl").read_bytes().startswith(metrics)
+    total = 40 if run.config.env is None else run.config.budget.total_timesteps
+    assert done.metrics[-1]["step"] == done.status["step"] >= total > json.loads(metrics.splitlines()[-1])["step"]
+    if run.config.env is None:
+        assert 0 <= done.classifier().evaluate()["train/accuracy"] <= 1
+    else:
+        task = 1 if run.config.env.task_schedule else None
+        assert len(done.evaluate(episodes=2, seed=3, task=task).scores) == 2
+    assert report([str(path)]) == 0
+    assert (path / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("named", NAMES, ids=lambda named: named["name"])
+def test_what_a_config_was_called_it_is_called_for_ever(named):
+    assert RunConfig.from_flat(named["recorded"]).name == named["name"]
+
+
+def test_a_recorded_config_means_what_held_before_a_setting_existed():
+    breakout = next(named for named in NAMES if named["name"].startswith("pqn-Breakout-v5"))
+    assert "fire_after_life" not in breakout["recorded"]
+    before, now = RunConfig.from_flat(breakout["recorded"]), api.resolve(breakout["asked"])
+    assert (before.env.fire_after_life, now.env.fire_after_life) == (False, True)
+    assert before.name != now.name
