@@ -28,27 +28,32 @@ def unpacked(archive, folder):
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.xz"))
-def test_a_run_of_an_earlier_version_is_examined_and_goes_on(archive, tmp_path, capsys):
+def test_a_run_of_an_earlier_version_goes_on(archive, tmp_path):
     path = unpacked(archive, tmp_path)
-    assert doctor([str(path)]) == 0
-    run = api.load_run(path)
     recorded = json.loads((path / "config.json").read_text())
-    assert {name: run.config.flat()[name] for name in recorded} == recorded
+    flat = api.load_run(path).config.flat()
+    assert {name: flat[name] for name in recorded} == recorded
     metrics = (path / "metrics.jsonl").read_bytes()
 
-    done = api.resume(path)
+    run = api.resume(path)
 
-    assert done.status["state"] == "done"
+    assert run.status["state"] == "done"
     assert (path / "metrics.jsonl").read_bytes().startswith(metrics)
     total = 40 if run.config.env is None else run.config.budget.total_timesteps
-    assert done.metrics[-1]["step"] == done.status["step"] >= total > json.loads(metrics.splitlines()[-1])["step"]
+    assert run.metrics[-1]["step"] == run.status["step"] >= total > json.loads(metrics.splitlines()[-1])["step"]
     if run.config.env is None:
-        assert 0 <= done.classifier().evaluate()["train/accuracy"] <= 1
+        assert 0 <= run.classifier().evaluate()["train/accuracy"] <= 1
     else:
         task = 1 if run.config.env.task_schedule else None
-        assert len(done.evaluate(episodes=2, seed=3, task=task).scores) == 2
-    assert report([str(path)]) == 0
-    assert (path / "report.html").stat().st_size > 10_000
+        assert len(run.evaluate(episodes=2, seed=3, epsilon=1.0, task=task).scores) == 2
+
+
+def test_runs_of_earlier_versions_are_examined_and_reported(tmp_path, capsys):
+    paths = [unpacked(archive, tmp_path / archive.parent.name) for archive in ARCHIVES]
+    assert all(doctor([str(path)]) == 0 for path in paths)
+    of_atari = next(path for path in paths if path.name == "pqn-atari")
+    assert report([str(of_atari)]) == 0
+    assert (of_atari / "report.html").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("named", NAMES, ids=lambda named: named["name"])
