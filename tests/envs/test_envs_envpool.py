@@ -48,3 +48,18 @@ def test_it_says_that_it_cannot_resume_exactly():
     env.load_state_dict(env.state_dict())
     assert env.step(np.array([0, 0])).episodes == ()
     env.close()
+
+
+def test_fire_is_pressed_after_a_lost_life():
+    """A policy that only moves to the left loses the ball, and does not wait for it for ever."""
+
+    def lives_lost(**values):
+        env = make(EnvSpec.resolve({**SPEC, "max_episode_steps": 400, **values}), num_envs=1, seed=1)
+        steps = [env.step(np.array([3])) for _ in range(399)]
+        env.close()
+        return sum(int(step.life_lost[0]) for step in steps), sum(int(step.pressed[0] == 1) for step in steps)
+
+    lost, fired = lives_lost()
+    assert lost > 4, "more than one episode"
+    assert lost - 1 <= fired <= lost
+    assert lives_lost(fire_after_life=False) == (1, 0)
