@@ -57,3 +57,18 @@ def test_the_same_seed_plays_the_same_games_and_another_others(tmp_path):
     one, again, other = (evaluate(Still(), spec, episodes=30, seed=seed, epsilon=0.0) for seed in (1, 1, 2))
     assert one == again
     assert one.scores != other.scores
+
+
+def test_idle_steps_are_those_that_change_nothing_in_what_is_seen(tmp_path):
+    """The coin shows nothing; one that shows how much is left is seen to change; one that rests does so every third."""
+    shown = "np.array([LEFT / 20], np.float32)"
+    idle = {}
+    for name, left in (("Hidden", "0"), ("Shown", "self.left"), ("Resting", "(self.left + 2) // 3")):
+        text = GAME.replace("class Coin", f"class {name}").replace("else 1\n", "else 20\n")
+        (tmp_path / f"{name}.py").write_text(text.replace("np.zeros(1, np.float32)", shown.replace("LEFT", left)))
+        spec = resolve({"algo": "pqn", "env_id": f"{tmp_path / name}.py:{name}"}).env
+        played = evaluate(Still(), spec, episodes=10, seed=1, epsilon=0.0)
+        idle[name] = set(played.idle_steps)
+        assert played.summary()["idle_share"] == sum(played.idle_steps) / sum(played.lengths)
+    # Of 20 steps, from 20 left to 0: (left + 2) // 3 goes from 7 to 0 and changes at 7 of them.
+    assert idle == {"Hidden": {20}, "Shown": {0}, "Resting": {13}}
