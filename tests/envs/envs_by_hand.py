@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stablegrad.envs import EnvSpec, make
-from stablegrad.envs.base import EpisodeEnd, StepBatch, episode_seed
+from stablegrad.envs.base import NOT_PRESSED, EpisodeEnd, StepBatch, episode_seed
 from stablegrad.envs.contract import Play
 
 LADDER = f"{Path(__file__).parent / 'ladder_env.py'}:Ladder"
@@ -146,4 +146,5 @@ def _batch(row: list[Any]) -> StepBatch:
         life_lost=np.array(life_lost, bool),
         final_obs=np.stack(finals) if finals else np.stack(obs)[:0],
         episodes=tuple(end for end in ends if end is not None),
+        pressed=np.full(len(row), NOT_PRESSED),
     )
