@@ -12,7 +12,7 @@ from stablegrad.envs import make
 from stablegrad.rl import returns
 from stablegrad.training.loop import build_agent
 
-sb3 = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is a development extra")
+sb3 = pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3")
 
 STEPS = 450  # Pendulum's games have 200: two time-outs on the way
 SETTLED = 100  # theirs starts from a variance of 1 that counts as a ten-thousandth of a row, ours from none

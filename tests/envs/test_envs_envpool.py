@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-pytest.importorskip("envpool", reason="the extra 'envpool' is not installed")
-
 from stablegrad.envs import EnvSpec, make
 from stablegrad.envs.contract import violations
+
+pytestmark = pytest.mark.needs("EnvPool")
 
 SPEC = {"env_id": "breakout", "env_backend": "envpool", "max_episode_steps": 170}
 

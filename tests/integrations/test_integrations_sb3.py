@@ -12,7 +12,7 @@ from stablegrad.diagnostics.catalogue import entry
 from stablegrad.doctor import Signals, examine
 from stablegrad.errors import UserError
 
-sb3 = pytest.importorskip("stable_baselines3", reason="Stable-Baselines3 is a development extra")
+sb3 = pytest.importorskip("stable_baselines3", reason="needs Stable-Baselines3")
 
 from stablegrad.integrations.sb3 import DiagnosticsCallback  # noqa: E402 - it cannot be imported without
 

@@ -4,31 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder
 from stablegrad.training.loop import Training
 
 HERE = Path(__file__).parent
-TABLE = {
-    "mlp_type": f"{HERE}/tabular.py:Table",
-    "use_ln": False,
-    "diagnostics": "off",
-    "threads": 1,
-    "max_grad_norm": None,
-}
-
-# Rainbow without any of its extensions.
-PLAIN = {"distributional": False, "dueling": False, "noisy": "off", "double": False, "prioritized": False, "n_step": 1}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import PLAIN, TABLE
+from table_settings import PLAIN, TABLE
 
 REPLAYED = {
     **TABLE,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import PLAIN, TABLE
+from table_settings import PLAIN, TABLE
 
 RIGHT, WRONG = 1 / (1 - 0.9), 1 / (1 - 0.9 * 4 / 5)  # 10, and 3.57 where one step in five is taken for the last
 SGD = {**TABLE, "gamma": 0.9, "optimizer": "sgd", "num_envs": 20}

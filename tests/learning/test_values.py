@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import PLAIN, TABLE
+from table_settings import PLAIN, TABLE
 
 V = 0.9 ** np.arange(4, -1, -1.0)
 Q = np.stack([0.9 * V[[0, 0, 1, 2, 3]], V], axis=1)

@@ -261,8 +261,7 @@ def test_nothing_is_printed(capsys, problem):
     assert captured.out == captured.err == ""
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.needs("CUDA")
 def test_cuda_does_what_the_cpu_does_without_waiting_for_the_device(problem):
     net, _ = problem()
     net.cuda()

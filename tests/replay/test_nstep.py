@@ -52,7 +52,7 @@ def test_steps_that_were_not_taken_yet_do_not_count():
     assert folded([4, 2, 8], available=1, terminated=[False, True, False]) == (4.0, 0.5, 1.0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**31), n=st.integers(1, 6), gamma=st.sampled_from([0.0, 0.5, 0.99, 1.0]))
 def test_folding_equals_a_double_loop(seed, n, gamma):
     rng = np.random.default_rng(seed)

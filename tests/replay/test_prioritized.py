@@ -35,7 +35,7 @@ def test_find_by_hand():
     assert tree.find(np.array([0.0, 0.99, 1.0, 2.99, 3.0, 6.99, 7.0, 7.99])).tolist() == [0, 0, 1, 1, 3, 3, 4, 4]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), capacity=st.integers(1, 2500))
 def test_random_operations_agree_with_a_naive_tree(seed, capacity):
     rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def test_random_operations_agree_with_a_naive_tree(seed, capacity):
             assert tree.find(prefix).tolist() == [naive_find(leaves, p) for p in prefix]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), capacity=st.integers(1, 2500))
 def test_the_tree_is_a_function_of_its_leaves_to_the_bit(seed, capacity):
     rng = np.random.default_rng(seed)

@@ -30,7 +30,7 @@ def assert_same(ring: ReplayRing, slots: np.ndarray, expected: dict) -> None:
         assert batch.discount[i] == pytest.approx(discount, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     num_envs=st.integers(1, 4),

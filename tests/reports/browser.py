@@ -2,11 +2,10 @@
 
 import json
 import os
-import shutil
 import subprocess
 from typing import Any
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from optional_parts import CHROMIUM
 
 
 class Browser:

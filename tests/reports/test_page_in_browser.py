@@ -3,11 +3,11 @@
 import re
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import Browser
 
 from stablegrad.reports.report import write_report
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = pytest.mark.needs("Chromium")
 
 PRESS = """
 (async () => {

@@ -53,7 +53,7 @@ def test_median_is_over_tasks_of_means_over_runs():
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_statistics_agree_with_naive_twins(runs, tasks, seed):
     rng = RNG(seed)
     x = rng.integers(-3, 4, size=(runs, tasks)).astype(float)

@@ -70,7 +70,7 @@ def test_an_atom_hit_exactly_keeps_its_mass_which_the_known_trap_loses():
     assert trapped.sum().item() == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(distributions())
 def test_the_projection_equals_the_papers_algorithm_and_conserves_mass(case):
     support, probabilities, target = case
@@ -80,7 +80,7 @@ def test_the_projection_equals_the_papers_algorithm_and_conserves_mass(case):
     assert found.min() >= 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(distributions())
 def test_the_mean_is_conserved_inside_the_support(case):
     support, probabilities, target = case

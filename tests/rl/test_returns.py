@@ -96,7 +96,7 @@ def test_gae_is_cut_at_a_time_out_which_bootstraps():
     assert found.flatten().tolist() == [-0.75, 5.0, 1.0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rollouts())
 def test_both_equal_their_naive_twins(rollout):
     rewards, discounts, values, next_values, lambda_, cut = rollout
@@ -110,7 +110,7 @@ def test_both_equal_their_naive_twins(rollout):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rollouts())
 def test_advantages_plus_values_are_lambda_returns(rollout):
     rewards, discounts, values, final_values, lambda_, cut = rollout

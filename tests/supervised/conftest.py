@@ -1,15 +1,12 @@
 """Small image sets in every published format, written from the formats' definitions; small runs."""
 
-import gzip
 import pickle
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from supervised_runs import SMALL, StopAfter, never
 
 from stablegrad.runs.config import RunConfig
@@ -67,38 +64,6 @@ def write_cifar100_binary() -> Callable[[Path], Path]:
         return folder
 
     return write
-
-
-def idx_bytes(values: np.ndarray) -> bytes:
-    return struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes()
-
-
-@pytest.fixture
-def write_fashion_mnist() -> Callable[..., Path]:
-    def write(folder: Path, *, zipped: bool = True) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        rng = np.random.default_rng(0)
-        for split, count in (("train", 6), ("t10k", 3)):
-            images = rng.integers(0, 256, size=(count, 28, 28), dtype=np.uint8)
-            labels = np.arange(count, dtype=np.uint8)
-            for name, values in (
-                (f"{split}-images-idx3-ubyte", images),
-                (f"{split}-labels-idx1-ubyte", labels),
-            ):
-                content = idx_bytes(values)
-                path = folder / (f"{name}.gz" if zipped else name)
-                path.write_bytes(gzip.compress(content) if zipped else content)
-        return folder
-
-    return write
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -34,11 +34,12 @@ def test_lr_is_honoured() -> None:
     assert _resolve(lr=1e-3).optimizer.learning_rate == 1e-3
 
 
-def test_faithful_is_the_published_behaviour() -> None:
+def test_faithful_is_the_published_behaviour(tmp_path: Path, write_fashion_mnist: Callable[..., Path]) -> None:
     config = RunConfig.resolve("cifar", {"dataset": "textures", "faithful": True, "optimizer": "kron", "subset": 100})
     assert config.optimizer.learning_rate == 2.5e-4  # CIFAR runs of the published code did not take a third for Kron
     assert config.agent.subset == 100
-    assert RunConfig.resolve("cifar", {"dataset": "fashion_mnist", "faithful": True}).agent.subset == 10_000
+    real = {"dataset": "fashion_mnist", "data_dir": str(write_fashion_mnist(tmp_path, train=10_000, zipped=False))}
+    assert RunConfig.resolve("cifar", {**real, "faithful": True}).agent.subset == 10_000
 
 
 def test_a_recorded_config_reads_back_unchanged() -> None:
@@ -60,8 +61,6 @@ def test_where_the_images_lie_does_not_change_what_a_run_is() -> None:
 def test_images_below_the_working_folder_are_found_from_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_cifar10_binary: Callable[[Path], Path], given: dict[str, str]
 ) -> None:
-    monkeypatch.delenv(catalogue.DATA_VARIABLE, raising=False)
-    monkeypatch.setattr(catalogue, "SYSTEM_FOLDER", tmp_path / "usr")
     write_cifar10_binary(tmp_path / "data" / "cifar-10-batches-bin")
     monkeypatch.chdir(tmp_path)
     config = RunConfig.resolve("cifar", {"dataset": "cifar10", **given})
@@ -81,8 +80,6 @@ def test_what_does_not_move_with_the_working_folder_is_left_open(
 
 
 def test_a_download_fills_the_folder_that_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(catalogue.DATA_VARIABLE, raising=False)
-    monkeypatch.setattr(catalogue, "SYSTEM_FOLDER", tmp_path / "usr")
     monkeypatch.chdir(tmp_path)
     assert ClassifierConfig(dataset="cifar10", download=True).data_dir == str(tmp_path / "data")
     assert ClassifierConfig(dataset="cifar10").data_dir is None

@@ -16,10 +16,8 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What lies on the machine that runs the tests must not matter."""
-    monkeypatch.delenv(catalogue.DATA_VARIABLE, raising=False)
-    monkeypatch.setattr(catalogue, "SYSTEM_FOLDER", tmp_path / "usr")
+def _on_a_system_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_DIRS", f"{tmp_path}/local:relative:{tmp_path}/usr")
     monkeypatch.chdir(tmp_path)
 
 
@@ -95,8 +93,21 @@ def test_fashion_mnist_from_the_usual_folders(
 
 
 def test_debians_package_is_found(tmp_path: Path, write_fashion_mnist: Write) -> None:
-    write_fashion_mnist(tmp_path / "usr" / "fashion-mnist")
+    write_fashion_mnist(tmp_path / "usr" / "datasets" / "fashion-mnist")
     assert len(load_arrays("fashion_mnist").train.labels) == 6
+
+
+def test_the_systems_folders_are_those_of_the_freedesktop_specification(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$XDG_DATA_DIRS without what is relative; where it is empty or not set, /usr/local/share before /usr/share."""
+    own = [Path("data"), tmp_path / "local/datasets", tmp_path / "usr/datasets"]
+    assert list(catalogue.search_roots(None)) == own
+    usual = (Path("data"), Path("/usr/local/share/datasets"), Path("/usr/share/datasets"))
+    monkeypatch.setenv("XDG_DATA_DIRS", "")
+    assert catalogue.search_roots(None) == usual
+    monkeypatch.delenv("XDG_DATA_DIRS")
+    assert catalogue.search_roots(None) == usual
 
 
 def test_the_variable_names_a_folder(
@@ -116,7 +127,7 @@ def test_auto_takes_the_best_that_is_at_hand(
     assert resolve_dataset("auto") == "digits"
     monkeypatch.setattr(generated, "have_digits", lambda: False)
     assert resolve_dataset("auto") == "textures"
-    write_fashion_mnist(tmp_path / "usr" / "fashion-mnist")
+    write_fashion_mnist(tmp_path / "usr" / "datasets" / "fashion-mnist")
     assert resolve_dataset("auto") == "fashion_mnist"
     write_cifar10_binary(tmp_path / "data" / "cifar-10-batches-bin")
     assert resolve_dataset("auto") == "cifar10"

@@ -2,12 +2,14 @@
 
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from stablegrad import demo
 from stablegrad.errors import UserError
+from stablegrad.supervised.catalogue import DATA_VARIABLE
 from stablegrad.sweeps import file, grid
 from stablegrad.sweeps.tune_spec import tune_spec
 from stablegrad.tables.suites import suite
@@ -149,7 +151,10 @@ def test_a_sweep_without_an_algorithm_says_so() -> None:
     assert 'write algo = "pqn"' in problems_of(file.parse('name = "x"', source=""))
 
 
-def test_the_examples_are_the_demonstration_and_what_surrounds_it() -> None:
+def test_the_examples_are_the_demonstration_and_what_surrounds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_fashion_mnist: Callable[..., Path]
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(write_fashion_mnist(tmp_path, train=10_000, test=10_000, zipped=False)))
     plans = {path.stem: grid.expand(file.read(path)) for path in EXAMPLES.glob("*.toml")}
     assert {name: len(plan.cells) for name, plan in plans.items()} == {
         "atari_agents": 9,

@@ -1,9 +1,9 @@
 """Runs as Ray tasks on a real cluster of two nodes, one of which is killed in the middle."""
 
 import dataclasses
-import importlib.util
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,11 +20,9 @@ from stablegrad.sweeps.grid import expand
 from stablegrad.sweeps.pool import LocalPool
 from stablegrad.sweeps.ray_executor import RayExecutor
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra [ray])")
 
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
-def test_without_ray_it_says_how_to_get_it() -> None:
+def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"stablegrad\[ray\]"):
         _ = RayExecutor().slots
 
@@ -44,7 +42,7 @@ def cluster(monkeypatch):
     made.shutdown()
 
 
-@needs_ray
+@pytest.mark.needs("Ray")
 def test_a_lost_nodes_runs_go_on_elsewhere_and_end_as_in_the_local_pool(cluster, sweep_of, tmp_path) -> None:
     sweep = sweep_of()
     settings = {**sweep.settings, "total_timesteps": 6144, "checkpoint_every": 256, "log_every": 256}

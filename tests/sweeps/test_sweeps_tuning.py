@@ -1,6 +1,5 @@
 """Tuning: the same budget for every arm, seeds of its own, and a killed study that ends as the one that was not."""
 
-import importlib.util
 import json
 import math
 import os
@@ -19,10 +18,6 @@ from stablegrad.sweeps import file
 from stablegrad.sweeps.grid import expand
 from stablegrad.sweeps.tune_spec import tune_spec
 from stablegrad.sweeps.tuning import Tuning, final_value
-
-needs_optuna = pytest.mark.skipif(
-    importlib.util.find_spec("optuna") is None, reason="Optuna is not installed (extra [hpo])"
-)
 
 TUNE = """
 name = "tuned"
@@ -95,7 +90,7 @@ def tune(folder: Path, executor: Pretended, text: str = TUNE) -> Tuning:
     return tuning
 
 
-@needs_optuna
+@pytest.mark.needs("Optuna")
 def test_every_arm_gets_the_same_budget_on_seeds_of_its_own(tmp_path) -> None:
     executor = Pretended()
     tuning = Tuning(file.parse(TUNE, source="test"), tmp_path)
@@ -113,7 +108,7 @@ def test_every_arm_gets_the_same_budget_on_seeds_of_its_own(tmp_path) -> None:
     assert trials(tmp_path)["adam"] != trials(tmp_path)["kron"], "arms do not share their luck"
 
 
-@needs_optuna
+@pytest.mark.needs("Optuna")
 def test_the_tuned_sweep_is_judged_on_the_seeds_of_the_file(tmp_path) -> None:
     tuning = Tuning(file.parse(TUNE, source="test"), tmp_path)
     bests = tuning.run(Pretended())
@@ -130,7 +125,7 @@ def test_the_tuned_sweep_is_judged_on_the_seeds_of_the_file(tmp_path) -> None:
         assert cell.config.optimizer.optimizer == cell.arm
 
 
-@needs_optuna
+@pytest.mark.needs("Optuna")
 @pytest.mark.parametrize("kill_at", [3, 8])
 def test_a_study_that_was_killed_and_resumed_is_the_study_that_was_not(tmp_path, kill_at) -> None:
     tune(tmp_path / "straight", Pretended())
@@ -150,7 +145,7 @@ def test_a_study_that_was_killed_and_resumed_is_the_study_that_was_not(tmp_path,
     assert len(executor.trained) == 16 - kill_at, "what was trained is not trained again"
 
 
-@needs_optuna
+@pytest.mark.needs("Optuna")
 def test_half_a_line_in_the_journal_is_cut_off(tmp_path) -> None:
     tune(tmp_path / "a", Pretended(), TUNE.replace("trials = 4", "trials = 2"))
     with (tmp_path / "a/journal.log").open("ab") as journal:
@@ -161,7 +156,7 @@ def test_half_a_line_in_the_journal_is_cut_off(tmp_path) -> None:
     assert trials(tmp_path / "a") == trials(tmp_path / "b"), "a longer budget goes on from a shorter one"
 
 
-@needs_optuna
+@pytest.mark.needs("Optuna")
 def test_a_trial_whose_run_failed_counts_as_tried_and_never_wins(tmp_path) -> None:
     text = TUNE.replace("low = 1e-5", "low = 1e-4")
     tuning = Tuning(file.parse(text, source="test"), tmp_path)
@@ -172,7 +167,7 @@ def test_a_trial_whose_run_failed_counts_as_tried_and_never_wins(tmp_path) -> No
         assert best.settings is None or best.settings["learning_rate"] <= 1e-3
 
 
-@needs_optuna
+@pytest.mark.needs("Optuna")
 def test_two_at_a_time_would_not_be_one_study(tmp_path) -> None:
     from stablegrad.sweeps.process import claim
 

@@ -3,20 +3,11 @@
 from typing import Any
 
 import pytest
-import torch
 from small_runs import SMALL, Crash, CrashAfter, StopAfter, never
 
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder
 from stablegrad.training.loop import Training
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from stablegrad.supervised.files import ARCHIVE_SUFFIXES, list_files, read_files
 from stablegrad.supervised.formats import Labelled, read_cifar_binary, read_cifar_python, read_idx_pair
 
 DATA_VARIABLE = "STABLEGRAD_DATA"
-SYSTEM_FOLDER = Path("/usr/share/datasets")
+SHARED_FOLDERS = "/usr/local/share:/usr/share"
+"""The system's data folders, each of which may have a `datasets`, where XDG_DATA_DIRS names no others."""
 
 Read = Callable[[Mapping[str, bytes], tuple[str, ...], str], Labelled]
 """(contents by name, the names of one split, where they lie) -> the split."""
@@ -60,7 +61,9 @@ def search_roots(data_dir: Path | None) -> tuple[Path, ...]:
     if data_dir is not None:
         return (data_dir.expanduser(),)
     named = os.environ.get(DATA_VARIABLE)
-    return (*([Path(named).expanduser()] if named else []), Path("data"), SYSTEM_FOLDER)
+    shared = (os.environ.get("XDG_DATA_DIRS") or SHARED_FOLDERS).split(":")
+    system = (Path(folder) / "datasets" for folder in shared if Path(folder).is_absolute())
+    return (*([Path(named).expanduser()] if named else []), Path("data"), *dict.fromkeys(system))
 
 
 def find(published: Published, roots: tuple[Path, ...]) -> Place | None:

@@ -73,7 +73,7 @@ def load_arrays(name: str, *, data_dir: Path | None = None, download: bool = Fal
     """The image set `name` (see `DATASETS`), whole.
 
     data_dir: a folder that holds the files, their usual folder or their archive, or an archive itself; None
-        looks into $STABLEGRAD_DATA, ./data and /usr/share/datasets.
+        looks into $STABLEGRAD_DATA, ./data and the `datasets` of the system's data folders, /usr/share last.
     download: fetch what is not there into `data_dir` (default: $STABLEGRAD_DATA or ./data).
     Raises UserError, which names the file, when files are missing, damaged, or of another data set.
     """
