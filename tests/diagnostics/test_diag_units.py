@@ -83,9 +83,28 @@ class TestByHand:
         with pytest.raises(UserError, match="loss_fn needs out, targets"):
             units.grama_fraction(hand_made, SIGNS, lambda out, targets: out.sum())
 
-    def test_grama_is_blind_to_the_scale_of_the_loss(self, hand_made: nn.Sequential) -> None:
-        small = units.grama_fraction(hand_made, SIGNS, lambda out: 1e-3 * out.sum())
-        assert small.total == 0.5
+    @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e-6, 1e-3, 1.0, 1e30])
+    def test_grama_is_blind_to_the_scale_of_the_loss(self, hand_made: nn.Sequential, scale: float) -> None:
+        assert units.grama_fraction(hand_made, SIGNS, lambda out: scale * out.sum()).total == 0.5
+
+    @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e-6, 1e-3, 1.0])
+    def test_dormancy_is_blind_to_the_scale_of_the_activations(self, hand_made: nn.Sequential, scale: float) -> None:
+        """E|h| = 0.5, 0.5, 0, 0.01 times the scale: scores 1.98, 1.98, 0, 0.0396, whatever it is."""
+        assert units.dormant_fraction(hand_made, scale * SIGNS, tau=0.04).total == 0.5
+        assert units.dormant_fraction(hand_made, scale * SIGNS).total == 0.25
+
+    def test_a_constant_in_the_denominator_calls_a_whole_layer_inactive(self, hand_made: nn.Sequential) -> None:
+        """The rule that was here, 1e-9 added to the mean: the same network at four scales of its loss."""
+        found = []
+        for scale in (1.0, 1e-6, 1e-10, 1e-12):
+            (mean,) = units.gradient_means(hand_made, lambda: scale * hand_made(SIGNS).sum()).values()  # noqa: B023
+            found.append(float((mean / (mean.mean() + 1e-9) <= units.GRAMA_TAU).float().mean()))
+        assert found == [0.5, 0.5, 0.5, 1.0]
+
+    def test_in_a_layer_of_zeros_every_unit_is_weak_and_one_that_is_infinite_has_no_share(self) -> None:
+        assert units.weak_of(torch.zeros(3), tau=0.0).tolist() == [1, 1, 1]
+        assert units.weak_of(torch.tensor([1e38, 1e38, 1e38, 1e38, 0.0]), tau=0.1).tolist() == [0, 0, 0, 0, 1]
+        assert units.weak_of(torch.tensor([1.0, math.inf]), tau=0.1).isnan().all()
 
     def test_saturated_tanh_and_sigmoid(self) -> None:
         network = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 2), nn.Sigmoid(), nn.Linear(2, 1))

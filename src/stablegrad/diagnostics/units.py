@@ -136,9 +136,15 @@ def saturated_of(slope: Tensor, *, below: float = SATURATED_SLOPE) -> Tensor:
 
 
 def weak_of(means: Tensor, *, tau: float) -> Tensor:
-    """Which units are at most `tau` times the layer's mean, from E|.| `[units]`: 1, 0, or NaN."""
-    share = means / (means.mean() + 1e-9)
-    return torch.where(share.isnan(), torch.nan, (share <= tau).to(means.dtype))
+    """Which units are at most `tau` times the layer's mean, from E|.| `[units]`: 1, 0, or NaN.
+
+    A comparison and not a quotient, so that no scale is special: in a layer of zeros every unit is weak, and in one of
+    1e-30 the same units are as in one of 1. In float64, where neither a sum nor `tau` times it leaves the range.
+    """
+    exact = means.double()
+    average = exact.mean()
+    weak = (exact <= tau * average).to(means.dtype)
+    return torch.where(average.isfinite(), weak, torch.nan)
 
 
 def shares(flags: Mapping[str, Tensor]) -> dict[str, Tensor]:
