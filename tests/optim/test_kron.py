@@ -171,6 +171,20 @@ def test_a_parameter_without_a_gradient_is_left_alone():
     assert not torch.equal(a, torch.ones(2, 2))
 
 
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), (4, 0, 2, 2)])
+def test_a_parameter_without_elements_is_left_alone(problem, shape):
+    """The parameters beside it move as they do without it, and its state can be saved and loaded."""
+    net, gradients = problem()
+    empty = torch.nn.Parameter(torch.zeros(shape))
+    with_it = Kron([empty, *net.parameters()], 0.01)
+    empty.grad = torch.zeros(shape)
+    moved = run(net, gradients, with_it, 5)
+    again, its_gradients = problem()
+    assert torch.equal(moved, run(again, its_gradients, Kron(again.parameters(), 0.01), 5))
+    with_it.load_state_dict(with_it.state_dict())
+    run(net, gradients, with_it, 1)
+
+
 def test_a_late_gradient_is_debiased_by_its_own_count():
     a, b = parameter(2, 2), parameter(2, 2)
     optimizer = Kron([a, b], 1.0, update_probability=0.0)

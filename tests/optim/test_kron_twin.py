@@ -33,20 +33,25 @@ CASES = {
 }
 
 
-def compare(shape, view, options, twin_options, noise_replay, *, steps=120, seed=14):
-    """Largest difference of the parameter over `steps`; seed 14 balances at steps 10, 46, 72 and 117."""
+def compare(shape, view, options, twin_options, noise_replay, *, steps=120, seed=14, largest=None, dtype=torch.float64):
+    """Largest difference of the parameter over `steps`; seed 14 balances at steps 10, 46, 72 and 117.
+
+    Entries of the gradient are of any size, or with `largest` between it and a hundredth of it.
+    """
     rng = np.random.default_rng(1)
     scale = np.exp(rng.normal(size=shape) * 2)
-    p = torch.nn.Parameter(torch.from_numpy(np.asarray(rng.normal(size=shape))))
+    p = torch.nn.Parameter(torch.from_numpy(np.asarray(rng.normal(size=shape))).to(dtype))
     ours = Kron([p], LR, seed=seed, **options)
     twin = NaiveKron(p.detach().numpy(), view, lr=LR, **twin_options)
     replay = noise_replay(seed)
     worst = 0.0
     for t in range(steps):
         gradient = np.asarray(rng.normal(size=shape) * scale + twin.value)
+        if largest is not None:
+            gradient = np.asarray(rng.choice([-1, 1], shape) * 10 ** rng.uniform(-2, 0, shape) * largest)
         replay.at(t)
-        noise = replay.normal(view, torch.float64).numpy() if twin.due() else None
-        p.grad = torch.from_numpy(gradient)
+        noise = replay.normal(view, dtype).numpy() if twin.due() else None
+        p.grad = torch.from_numpy(gradient).to(dtype)
         ours.step()
         twin.step(gradient, noise, balance=replay.uniform < 0.01)
         worst = max(worst, float(np.abs(p.detach().numpy() - twin.value).max()))
@@ -56,6 +61,19 @@ def compare(shape, view, options, twin_options, noise_replay, *, steps=120, seed
 @pytest.mark.parametrize("case", CASES)
 def test_kron_follows_the_definition(case, noise_replay):
     assert compare(*CASES[case], noise_replay, steps=12 if case == "blocks" else 120) < 1e-9
+
+
+@pytest.mark.parametrize("largest", [1e19, 1e30, 1e38])
+@pytest.mark.parametrize("case", ["matrix", "vector", "long dimension"])
+def test_gradients_whose_squares_leave_float32_do_what_they_do_in_float64(case, largest, noise_replay):
+    """The twin's float64 holds squares up to 1e308. Parameters are about 1; float32 rounds at 6e-8, 60 times over."""
+    assert compare(*CASES[case], noise_replay, steps=60, largest=largest, dtype=torch.float32) < 1e-3
+
+
+def test_squaring_them_as_they_are_leaves_nothing_to_fit_to():
+    gradient = torch.full((3, 2), 1e25)
+    assert not torch.isfinite(gradient @ gradient.mT).any()
+    assert torch.isinf(gradient.square().mean().sqrt())
 
 
 @pytest.mark.parametrize(

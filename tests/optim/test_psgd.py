@@ -170,3 +170,30 @@ def test_a_diagonal_fit_is_the_inverse_root_of_the_mean_square():
 
 def test_damping_is_the_root_of_the_float32_epsilon():
     assert math.isclose(psgd.DAMPING, 3.4526698e-4, rel_tol=1e-7)
+
+
+@pytest.mark.parametrize("largest", [1e-45, 1e-30, 0.9, 1.0, 1.5, 2.0, 3e38])
+def test_dividing_by_a_power_of_two_is_exact_and_leaves_one_to_two(largest):
+    x = torch.tensor([[0.0, -largest], [largest / 3, 0.0]])
+    power = psgd.power_of_two(x)
+    assert torch.frexp(power)[0] == 0.5
+    assert torch.equal(x / power * power, x)
+    if largest > 1e-38:  # below it float32 has fewer digits, and the smallest normal number stands in
+        assert 1 <= (x / power).abs().max() < 2
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6,), (3, 9)])
+def test_the_scale_of_a_gradient_may_be_given_apart_and_changes_no_digit(shape):
+    generator = torch.Generator().manual_seed(3)
+    gradient, noise = (torch.randn(shape, generator=generator).reshape(shape[0], -1) for _ in range(2))
+
+    def fitted(given, **scale):
+        factors = psgd.identity_factors(
+            shape, max_size_triangular=8, min_ndim_triangular=2, dtype=torch.float32, device=torch.device("cpu")
+        )
+        psgd.update_factors_(factors, given, noise, precond_lr=0.1, **scale)
+        return factors
+
+    for ours, apart in zip(fitted(gradient), fitted(gradient / 2**20, scale=2.0**20), strict=True):
+        assert torch.equal(ours, apart)
+    assert not torch.equal(fitted(gradient)[0], fitted(gradient / 2**20)[0])

@@ -9,6 +9,9 @@ Departures, all deliberate:
 - a convolution is preconditioned as [out, in*kh*kw] (`conv_view="published"` gives the published view);
 - a parameter whose gradient is zero everywhere keeps its factors: with nothing to fit, the published rule
   lets them grow without bound, and the first gradient after that overflows;
+- no size of gradient that half of float32's range holds overflows: what is squared is first divided by a power of
+  two near its largest entry, which changes no digit of what did not overflow before;
+- a parameter without elements is left alone;
 - nothing is printed, compiled or drawn from the global generator, and no parameter makes the host wait for
   the device.
 """
@@ -118,7 +121,7 @@ class Kron(torch.optim.Optimizer):
         for index, group in enumerate(self.param_groups):
             moment = _advance(group, index)
             for p in group["params"]:
-                if p.grad is not None:
+                if p.grad is not None and p.numel():
                     self._update(p, p.grad, group, moment)
         return loss
 
@@ -131,21 +134,26 @@ class Kron(torch.optim.Optimizer):
 
         step += 1
         momentum.lerp_(grad, 1 - group["b1"])
-        debiased = momentum.to(factors[0].dtype) / (1 - group["b1"] ** step.item())
-        gradient = psgd.as_matrix(debiased, shape)
+        exact = momentum.to(factors[0].dtype)
+        scale = psgd.power_of_two(exact).clamp_min(1.0)  # small ones need none: only squares of large ones overflow
+        # The debiased momentum is gradient * scale; the update is linear in it, so it is made from the gradient.
+        gradient = psgd.as_matrix(exact / (scale * (1 - group["b1"] ** step.item())), shape)
         if moment.balance and len(factors) > 1:
             psgd.balance_(factors)
         if moment.update:
             alive = grad.abs().amax().sign().to(gradient.dtype)
             noise = moment.noise(gradient)
-            psgd.update_factors_(factors, gradient, noise, precond_lr=group["precond_lr"] * alive)
+            psgd.update_factors_(factors, gradient, noise, scale=scale, precond_lr=group["precond_lr"] * alive)
 
         update = psgd.precondition(factors, gradient).reshape(p.shape)
+        size = psgd.power_of_two(update)
+        update.div_(size)
+        scale = scale * size
         rms = update.square().mean().sqrt()
-        scale = group["lr"] * (group["clip_rms"] / (rms + 1e-12)).clamp_max(1.0)
+        clipped = torch.minimum(group["clip_rms"] / (rms + 1e-12 / scale), scale)
         if group["weight_decay"] and p.ndim >= 2:
             p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.sub_((update * scale.reshape(())).to(p.dtype))
+        p.sub_((update * (group["lr"] * clipped).reshape(())).to(p.dtype))
 
     def _start(self, p: Tensor, shape: tuple[int, ...], group: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = self.state[p]

@@ -47,6 +47,17 @@ def as_matrix(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x.reshape(shape[0] if shape else 1, -1)
 
 
+def power_of_two(x: Tensor) -> Tensor:
+    """The largest power of two that no entry of X exceeds in magnitude by twice, as a 0-d tensor; `tiny` for X = 0.
+
+    Dividing by it is exact, and leaves the largest magnitude in [1, 2): squares and sums of them stay in range.
+    """
+    low, high = torch.aminmax(x)
+    largest = torch.maximum(-low, high).clamp_min(torch.finfo(x.dtype).tiny)
+    mantissa, _ = torch.frexp(largest)  # in [1/2, 1)
+    return largest / (2 * mantissa)
+
+
 def identity_factors(
     shape: Sequence[int],
     *,
@@ -104,19 +115,32 @@ def norm_lower_bound_(s: Tensor) -> Tensor:
     return (s @ (direction / direction.norm().clamp_min(tiny))).norm() * largest
 
 
-def update_factors_(factors: Sequence[Tensor], gradient: Tensor, noise: Tensor, *, precond_lr: float | Tensor) -> None:
-    """One step of every factor, in place, towards the one that whitens `gradient` [m, n].
+def update_factors_(
+    factors: Sequence[Tensor],
+    gradient: Tensor,
+    noise: Tensor,
+    *,
+    scale: float | Tensor = 1.0,
+    precond_lr: float | Tensor,
+) -> None:
+    """One step of every factor, in place, towards the one that whitens G = `gradient` * `scale` [m, n].
 
     With V = `noise` ~ N(0, 1) and G' = G + DAMPING mean|G| V:
         A = Q₁ G' Q₂ᵀ,  B = Q₁⁻ᵀ V Q₂⁻¹,  Q₁ ← Q₁ - precond_lr / |AAᵀ + BBᵀ| triu(AAᵀ - BBᵀ) Q₁,
     the same with Aᵀ, Bᵀ for Q₂, and with the diagonals of these matrices for a diagonal factor. All factors
     move from the same A and B. |·| is `norm_lower_bound_`, and the largest entry for a diagonal factor.
+
+    The step depends on A and B only up to a common factor. So both are divided by `scale`, and then by a power of two
+    near the largest of their entries: no size of G overflows.
     """
     a = gradient + (DAMPING * gradient.abs().mean()) * noise
     b = noise
     a, b = _whiten(factors[0], a), _unwhiten(factors[0], b)
     if len(factors) == 2:
         a, b = _whiten(factors[1], a.mT).mT, _unwhiten(factors[1], b.mT).mT
+    b = b / scale
+    size = torch.maximum(power_of_two(a), power_of_two(b))
+    a, b = a / size, b / size
     for q, x, y in zip(factors, (a, a.mT), (b, b.mT), strict=False):
         tiny = torch.finfo(q.dtype).tiny
         if q.ndim == 1:
