@@ -159,7 +159,8 @@ class Run:
         state = self.state()
         agent, spec = self._agent(state), self.config.env
         obs = fitting.observations(agent, spec, count=inputs, seed=seed, task=self._task(state["step"]))
-        module, began = (next(iter(one.groups.values())) for one in (agent, self._agent(None)))
+        group = fitting.reads_observations(agent, obs)
+        module, began = (one.groups[group] for one in (agent, self._agent(None)))
         return still_learns(module, began, obs, budget=budget, seed=seed)
 
     def _task(self, step: int) -> int | None:

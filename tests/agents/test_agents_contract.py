@@ -1,9 +1,12 @@
 """`stablegrad check`: ours and the example keep every promise, and each fault is found by its own check."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from agent_setups import SPEC, setup
+from gymnasium import spaces
 
 from stablegrad.agents import AGENTS, contract
 from stablegrad.agents.base import Agent, AgentSetup
@@ -27,9 +30,9 @@ OWN = {
 }
 
 
-def broken(name: str) -> dict[str, list[str]]:
+def broken(name: str, **surrounded: Any) -> dict[str, list[str]]:
     """The broken promises of an agent, played without an environment."""
-    kind, surroundings = AGENTS[name], setup(num_envs=4)
+    kind, surroundings = AGENTS[name], setup(num_envs=4, **surrounded)
     config = kind.Config(**OWN.get(name, {}))
 
     def build(its_setup: AgentSetup):
@@ -46,6 +49,22 @@ def fault(name: str) -> str:
 @pytest.mark.parametrize("name", [*OWN, EXAMPLE])
 def test_ours_and_the_example_keep_every_promise(name):
     assert broken(name) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("SoftActorCritic", []),
+        ("ActorFirst", []),
+        ("SaysNothingOfItsCritic", ["the group 'critic' cannot be called with what probe_inputs gives"]),
+        ("NeverLearnsThePolicy", ["no parameter of the group 'actor'", "no parameter of the group 'temperature'"]),
+    ],
+)
+def test_groups_may_come_in_any_order_and_be_left_out_of_updates_but_all_of_them_learn(name, words):
+    found = broken(f"{HERE}/soft_actor_critic.py:{name}", action_space=spaces.Box(-1, 1, (2,), np.float32))
+    assert set(found) <= {"every parameter group learns, and can be looked at"}
+    problems = [problem for problems in found.values() for problem in problems]
+    assert [word in problem for word, problem in zip(words, problems, strict=True)] == [True] * len(words)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,13 @@ def test_full_adds_what_needs_a_loss_or_a_past(network: nn.Module, obs: Tensor, 
     assert not any(name.startswith(from_updates) for name in added)
 
 
+def test_a_loss_that_does_not_reach_the_parameters_is_told(network: nn.Module, obs: Tensor) -> None:
+    other = nn.Linear(2, 1)
+    assert battery.depends(lambda: network(obs).sum() + other.weight.sum(), other)
+    assert not battery.depends(lambda: network(obs).sum(), other)
+    assert not battery.depends(lambda: obs.sum(), other)
+
+
 def test_numbers_are_those_of_the_single_probes(network: nn.Module, obs: Tensor, found: dict[str, float]) -> None:
     fed = network.features(obs).detach()
     assert found["ranks/srank"] == ranks.srank(fed)
@@ -142,14 +149,17 @@ def test_what_cannot_be_told_is_left_out() -> None:
     assert not any(name.startswith(("ranks", "features")) for name in light)
     assert "weights/norm/layer" in light
     changed = battery.of_change(Scaled(), Scaled(), obs)
-    assert set(changed) == {"churn/value", "features/target_drift"}
+    assert set(changed) == {"churn/value", "features/target_drift", "churn/batch_size"}
 
 
 def test_of_update_by_hand() -> None:
     norms = {"raw": torch.tensor([0.01, 1.0, 2.0]), "update": torch.tensor([0.1, 0.2, 0.3])}
-    found = battery.of_update(norms, torch.tensor([1.0, 2.0, 1.0]))
-    assert found["gradients/below_median_share"].item() == pytest.approx(1 / 3)
-    assert found["gradients/update_to_weight"].tolist() == pytest.approx([0.1, 0.1, 0.3])
+    share, steps = battery.of_update(norms, torch.tensor([1.0, 2.0, 1.0]))
+    assert share.item() == pytest.approx(1 / 3)
+    assert steps.tolist() == pytest.approx([0.1, 0.1, 0.3])
+    # Of the first layer alone, which is its own median; of none, nothing can be said.
+    assert battery.of_update(norms, torch.ones(3), part=torch.tensor([True, False, False])).below_median_share == 0
+    assert battery.of_update(norms, torch.ones(3), part=torch.zeros(3, dtype=torch.bool)).below_median_share.isnan()
 
 
 class Reads(TorchDispatchMode):

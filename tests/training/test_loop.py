@@ -51,6 +51,17 @@ def test_every_metric_that_is_logged_has_an_entry_in_the_catalogue(run, algo, se
     } <= names  # fmt: skip
 
 
+def test_every_probe_records_the_rows_that_it_looked_at(run):
+    """Of 300 rows, what differentiates the loss takes 256; one number for all of them was wrong for most."""
+    rows = {"num_envs": 4, "num_steps": 75, "num_minibatches": 1, "total_timesteps": 300, "diagnostics_batch": 300}
+    row = run("pqn", {**CARTPOLE, **PQN, **rows, "diagnostics": "full", "log_every": 300}).rows()[-1]
+    looked_at = {name: value for name, value in row.items() if name.endswith("batch_size")}
+    assert looked_at == {
+        "units/batch_size": 300, "ranks/batch_size": 300, "units/grama_batch_size": 256, "churn/batch_size": 256,
+        "curvature/batch_size": 256, "gradients/halves_batch_size": 256, "features/ntk_batch_size": 16,
+    }  # fmt: skip
+
+
 def test_gradient_norms_are_taken_at_three_named_points(run):
     """Clipping at 0.01 is far below the raw norm, so `clipped` is `raw` scaled down to it, and Adam's update is not."""
     folder = run("pqn", {**CARTPOLE, **PQN, "max_grad_norm": 0.01, "optimizer": "adam", "learning_rate": 1e-3})

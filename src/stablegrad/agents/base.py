@@ -79,7 +79,8 @@ class Algorithm(ABC):
     """What `--faithful` sets, by flag."""
 
     groups: dict[str, nn.Module]
-    """The trained modules: one optimizer each. The first is the one that probes look at."""
+    """The trained modules, in any order: one optimizer each. An update whose loss gives a group no gradient leaves it
+    as it is."""
 
     @classmethod
     def check(cls, **sections: Any) -> list[str]:
@@ -118,6 +119,13 @@ class Algorithm(ABC):
         None where the newest minibatches, put together, are as good.
         """
         return None
+
+    def probe_inputs(self, group: str, batch: Batch) -> Tensor | tuple[Tensor, ...] | None:
+        """What probes call the group's module with: a tensor [N, *], or several, all with a row for each of `batch`.
+
+        None where the module is no function of a batch, or is not to be probed.
+        """
+        return batch["obs"]
 
     def learning_rate_factor(self, group: str) -> float:
         """What the group's learning rate is multiplied by at the next update (annealing)."""

@@ -8,6 +8,7 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params
 from stablegrad.agents.made_up_game import Game
+from stablegrad.nn import taps
 from stablegrad.replay.segments import Segment
 
 Check = tuple[str, list[str]]
@@ -28,6 +30,7 @@ Learnt = tuple[Tensor, dict[str, Tensor | None]]
 """A loss, and its gradient by 'group.parameter'."""
 
 _BATCHES = 4
+_UPDATES = 32
 _ROUNDING = 1e-5
 
 
@@ -42,6 +45,7 @@ def checks(build: Build, setup: AgentSetup, *, steps: int) -> Iterator[Check]:
         return
     yield "batches come, with their observations", [] if "obs" in batch else ["a batch has no field 'obs'"]
     yield "loss is a pure function of parameters, batch and generator", _loss(agent, batch)
+    yield "every parameter group learns, and can be looked at", _groups(build, setup, steps)
     yield "evaluation is a function of observations and generator, and changes nothing", _evaluation(agent, setup)
     yield "a time-out bootstraps from its last observation, the end of a game from nothing", _ends(build, setup, steps)
     yield "a lost life is an end for the targets where, and only where, the setup says so", _lives(build, setup, steps)
@@ -100,9 +104,6 @@ def _loss(agent: Agent, batch: Batch) -> list[str]:
         problems.append("it changes the agent's state: that belongs in after_update")
     if not same(kept, dict(batch)):
         problems.append("it writes into the batch")
-    for group, params in own.items():
-        if all(gradients[f"{group}.{name}"] is None for name in params):
-            problems.append(f"no parameter of the group '{group}' gets a gradient")
     moved = {group: {name: p.detach() + 0.05 for name, p in params.items()} for group, params in own.items()}
     if torch.equal(_gradients(agent, moved, batch)[0], first):
         problems.append("it ignores the parameters that it is given: call the network through functional_call")
@@ -110,6 +111,39 @@ def _loss(agent: Agent, batch: Batch) -> list[str]:
         problems.append(f"features must be [N, D], but are {list(output.features.shape)}")
     attached = [name for name, value in output.metrics.items() if value.requires_grad or value.ndim]
     return problems + [f"the metric {name} is not a detached number" for name in attached]
+
+
+def _groups(build: Build, setup: AgentSetup, steps: int) -> list[str]:
+    """An update may leave groups out (a policy that is delayed), but not every one."""
+    agent = build(setup)
+    learn, newest = set[str](), None
+    for batch, (_, gradients) in islice(_lessons(agent, Game(setup), steps), _UPDATES):
+        newest = batch
+        for group, module in agent.groups.items():
+            if any(gradients[f"{group}.{name}"] is not None for name, _ in module.named_parameters()):
+                learn.add(group)
+        if learn == agent.groups.keys():
+            break
+    assert newest is not None, "checks() saw one come"
+    problems = [
+        f"no parameter of the group '{group}' gets a gradient in the first {_UPDATES} updates"
+        for group in agent.groups
+        if group not in learn
+    ]
+    for group, module in agent.groups.items():
+        inputs = agent.probe_inputs(group, newest) if taps.layers(module) else None
+        if inputs is None:
+            continue
+        arguments = (inputs,) if isinstance(inputs, Tensor) else inputs
+        try:
+            with torch.no_grad():
+                module(*arguments)
+        except Exception as error:  # noqa: BLE001 - somebody else's network may raise anything
+            problems.append(
+                f"the group '{group}' cannot be called with what probe_inputs gives for it"
+                f" ({type(error).__name__}: {error}): let probe_inputs(group, batch) say what it takes"
+            )
+    return problems
 
 
 def _gradients(agent: Agent, given: Params, batch: Batch) -> tuple[Tensor, dict[str, Tensor | None], LossOutput]:
@@ -192,15 +226,16 @@ def _rewards(build: Build, setup: AgentSetup, steps: int) -> list[str]:
 
 def _learnt(build: Build, game: Game, setup: AgentSetup, steps: int) -> list[Learnt]:
     """The first losses and gradients of an agent built for `setup`; its parameters stay as they are."""
-    agent, found = build(setup), list[Learnt]()
+    return [learnt for _, learnt in islice(_lessons(build(setup), game, steps), _BATCHES)]
+
+
+def _lessons(agent: Agent, game: Game, steps: int) -> Iterator[tuple[Batch, Learnt]]:
+    """Every batch, and its loss and gradients; the parameters stay as they are."""
     for batch in _batches(agent, game, steps):
         own = {name: dict(module.named_parameters()) for name, module in agent.groups.items()}
         loss, gradients, output = _gradients(agent, own, batch)
         agent.after_update(output, batch)
-        found.append((loss, gradients))
-        if len(found) == _BATCHES:
-            break
-    return found
+        yield batch, (loss, gradients)
 
 
 def _parameters(agent: Agent) -> dict[str, Tensor]:

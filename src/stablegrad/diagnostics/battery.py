@@ -8,12 +8,13 @@ action of one that has a single output) is left out.
 
 import contextlib
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from stablegrad.diagnostics import churn, gradients, ranks, units
-from stablegrad.diagnostics.curvature import ParamTree, hessian_top_eigenvalue, hessian_trace
+from stablegrad.diagnostics.curvature import ParamTree, hessian_top_eigenvalue, hessian_trace, select
 from stablegrad.diagnostics.features import summary
 from stablegrad.diagnostics.ntk import ntk_effective_rank
 from stablegrad.diagnostics.parts import (
@@ -25,7 +26,7 @@ from stablegrad.diagnostics.parts import (
     split,
     state_values,
 )
-from stablegrad.diagnostics.purity import undisturbed
+from stablegrad.diagnostics.purity import preserved_global_generators, undisturbed
 from stablegrad.nn import taps
 
 Values = dict[str, Tensor | float]
@@ -55,12 +56,12 @@ def full(
     """`light`, and GraMa and curvature of `loss_fn()`, tangent kernel, and churn since
     `before_module`.
 
-    `loss_fn` runs `module`, by itself or through `functional_call`; the curvature is over `params`. `halves`
-    are the same loss on the two halves of a batch of `len(obs)` inputs: with them come their cosine and the
-    noise scale.
+    `loss_fn` runs `module` on `len(obs)` inputs, by itself or through `functional_call`; the curvature is over
+    `params`. `halves` are the same loss on the two halves of those inputs: with them come their cosine and the noise
+    scale.
     """
-    found = of_network(module, obs) | of_loss(module, loss_fn)
-    found |= of_curvature(module, loss_fn, params, generator)
+    found = of_network(module, obs) | of_loss(module, loss_fn, rows=len(obs))
+    found |= of_curvature(module, loss_fn, params, generator, rows=len(obs))
     found |= of_tangents(module, obs[:NTK_INPUTS])
     if before_module is not None:
         found |= of_change(before_module, module, obs)
@@ -69,13 +70,19 @@ def full(
     return fetch(found)
 
 
-def of_update(norms: Mapping[str, Tensor], weight_norms: Tensor) -> dict[str, Tensor]:
-    """What follows from one update's norms `[L]` at `raw` and `update`, and those of the weights before it: the share
-    of starved layers, and how much of each layer's weights the optimizer changed `[L]`."""
-    return {
-        "gradients/below_median_share": gradients.below_median_share(norms["raw"]),
-        "gradients/update_to_weight": norms["update"] / weight_norms,
-    }
+class OfUpdate(NamedTuple):
+    """What one update's norms say: the share of starved layers, and the change of each layer's weights `[L]` relative
+    to their size."""
+
+    below_median_share: Tensor
+    update_to_weight: Tensor
+
+
+def of_update(norms: Mapping[str, Tensor], weight_norms: Tensor, *, part: Tensor | None = None) -> OfUpdate:
+    """From norms `[L]` at `raw` and `update`, and of the weights before it; `part` `[L]` are the layers it was of."""
+    raw = norms["raw"] if part is None else norms["raw"][part]
+    share = gradients.below_median_share(raw) if len(raw) else raw.new_full((), torch.nan)
+    return OfUpdate(share, norms["update"] / weight_norms)
 
 
 def of_network(module: nn.Module, obs: Tensor) -> Values:
@@ -92,11 +99,20 @@ def of_network(module: nn.Module, obs: Tensor) -> Values:
     return values
 
 
-def of_loss(module: nn.Module, loss_fn: Loss) -> Values:
-    """What needs one gradient of the loss with respect to the units: GraMa."""
+def depends(loss_fn: Loss, params: ParamTree) -> bool:
+    """Whether the loss has a gradient with respect to any of `params`."""
+    with preserved_global_generators(), torch.enable_grad():
+        loss = loss_fn()
+        return loss.requires_grad and any(
+            gradient is not None for gradient in torch.autograd.grad(loss, select(params), allow_unused=True)
+        )
+
+
+def of_loss(module: nn.Module, loss_fn: Loss, *, rows: int) -> Values:
+    """What needs one gradient of the loss with respect to the units: GraMa. `rows` inputs make the loss."""
     means = units.gradient_means(module, loss_fn)
     inactive = units.shares({name: units.weak_of(mean, tau=units.GRAMA_TAU) for name, mean in means.items()})
-    return dict(_under("units/grama", inactive))
+    return {**_under("units/grama", inactive), "units/grama_batch_size": float(rows)}
 
 
 def of_gradients(module: nn.Module, loss_fn: Loss) -> Values:
@@ -122,6 +138,7 @@ def of_halves(module: nn.Module, first: Loss, second: Loss, *, batch_size: int) 
         "gradients/noise_scale": noise.scale,
         "gradients/signal": noise.signal,
         "gradients/noise": noise.noise,
+        "gradients/halves_batch_size": float(batch_size),
     }
 
 
@@ -131,9 +148,10 @@ def of_curvature(
     params: ParamTree,
     generator: torch.Generator | None,
     *,
+    rows: int,
     group: str | None = None,
 ) -> Values:
-    """Trace and largest eigenvalue of the Hessian, each with how far it may be off."""
+    """Trace and largest eigenvalue of the Hessian, each with how far it may be off. `rows` inputs make the loss."""
     with undisturbed(module):
         trace = hessian_trace(loss_fn, params, probes=TRACE_PROBES, generator=generator, group=group)
         top = hessian_top_eigenvalue(loss_fn, params, iterations=LANCZOS_ITERATIONS, generator=generator, group=group)
@@ -142,6 +160,7 @@ def of_curvature(
         "curvature/hessian_trace_standard_error": trace.standard_error,
         "curvature/hessian_top_eigenvalue": top.value,
         "curvature/hessian_top_eigenvalue_residual": top.standard_error,
+        "curvature/batch_size": float(rows),
     }
 
 
@@ -160,6 +179,7 @@ def of_change(before: nn.Module, after: nn.Module, obs: Tensor) -> Values:
     values: Values = {
         "churn/value": churn.value_churn_of(old_values, new_values),
         "features/target_drift": (new_values - old_values).mean(),
+        "churn/batch_size": float(len(obs)),
     }
     policies = first_tensor(old), first_tensor(new)
     gaussian = churn.log_std(after) is not None

@@ -49,15 +49,26 @@ def entries() -> tuple[Entry, ...]:
     return tuple(Entry(**table) for table in tomllib.loads(text)["metric"])
 
 
+def of_group(name: str, group: str) -> str:
+    """The name of a metric of one parameter group of several: its name and a dot before the last part.
+
+    `units/dead/trunk.0` of the group `critic` is `units/dead/critic.trunk.0`, `churn/value` is `churn/critic.value`.
+    """
+    family, slash, last = name.rpartition("/")
+    return f"{family}{slash}{group}.{last}"
+
+
 def entry(name: str) -> Entry:
     """The entry of a metric, by its logged name (`units/dead/trunk.0`) or its pattern (`units/dead/{layer}`).
 
-    An entry that names it exactly stands before one whose pattern fits. Raises UserError, with the nearest
-    name.
+    A group's metric (`of_group`) has the entry of the metric. An entry that names it exactly stands before one whose
+    pattern fits. Raises UserError, with the nearest name.
     """
     known = {one.name: one for one in entries()}
-    if name in known:
-        return known[name]
+    family, slash, last = name.rpartition("/")
+    for exact in (name, f"{family}{slash}{last.rpartition('.')[2]}"):
+        if exact in known:
+            return known[exact]
     fitting = [one for one in entries() if one.matches(name)]
     if not fitting:
         raise UserError(

@@ -141,8 +141,8 @@ def diagnose(
     if any(parameter.requires_grad for parameter in module.parameters()):
         found |= battery.of_tangents(looked_at, inputs[: battery.NTK_INPUTS])
     if loss is not None:
-        found |= battery.of_gradients(looked_at, loss) | battery.of_loss(looked_at, loss)
-        found |= battery.of_curvature(looked_at, loss, module, generator, group=group)
+        found |= battery.of_gradients(looked_at, loss) | battery.of_loss(looked_at, loss, rows=len(inputs))
+        found |= battery.of_curvature(looked_at, loss, module, generator, rows=len(inputs), group=group)
     if halves is not None:
         first, second = (closure(module, batch, half) for half in halves)
         found |= battery.of_halves(looked_at, first, second, batch_size=len(inputs))

@@ -6,7 +6,7 @@ somebody else's code (`stablegrad.integrations`).
 
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,24 @@ class Signals:
     def budget(self) -> int:
         """The steps that the run was to make; those it made where its config does not say."""
         return int(self.config.get("total_timesteps") or self.last_step)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The parameter groups that the run's metrics are told apart by; none where it has a single one."""
+        begins, ends = "gradients/raw/", ".total"
+        return tuple(n[len(begins) : -len(ends)] for n in self.series if n.startswith(begins) and n.endswith(ends))
+
+    def of_group(self, group: str) -> "Signals":
+        """The same run with the metrics of one group alone, under the names that they have in a run with one group.
+
+        What no group owns (losses, scores, the norm of the gradient of all) is left out.
+        """
+        begins, own = f"{group}.", {}
+        for name, series in self.series.items():
+            family, slash, last = name.rpartition("/")
+            if last.startswith(begins):
+                own[f"{family}{slash}{last.removeprefix(begins)}"] = series
+        return replace(self, series=own)
 
     def get(self, *names: str) -> Series | None:
         """The first of these metrics that was logged, without what is not finite."""

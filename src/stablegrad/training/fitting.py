@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from stablegrad.agents.base import Agent
 from stablegrad.diagnostics.capacity import Capacity, capacity
+from stablegrad.diagnostics.purity import undisturbed
 from stablegrad.envs import make
 from stablegrad.envs.spec import EnvSpec
+from stablegrad.errors import UserError
+from stablegrad.nn import taps
 
 INPUTS = 256
 BUDGET = 500
@@ -32,6 +35,20 @@ def still_learns(module: nn.Module, fresh: nn.Module, obs: Tensor, *, budget: in
         for network in (module, fresh)
     )
     return StillLearns(now, then)
+
+
+def reads_observations(agent: Agent, obs: Tensor) -> str:
+    """The first group whose module takes observations alone. UserError where there is none."""
+    for group, module in agent.groups.items():
+        if not taps.layers(module):
+            continue
+        try:
+            with torch.no_grad(), undisturbed(module):
+                module(obs[:2])
+        except Exception:  # noqa: BLE001 - the agent's own network may raise anything; what it says is that it cannot
+            continue
+        return group
+    raise UserError("no network of this agent takes observations alone: its capacity cannot be measured")
 
 
 def observations(agent: Agent, spec: EnvSpec, *, count: int, seed: int, task: int | None = None) -> Tensor:

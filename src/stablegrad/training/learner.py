@@ -2,10 +2,13 @@
 
 loss -> added terms -> backward -> [raw] -> hooks -> clip -> [clipped] -> optimizer step -> [update] -> hooks.
 Every gradient figure carries the name of its measuring point.
+
+A parameter group takes part in an update where the loss (or a hook) gave any of its parameters a gradient. One that
+does not, as the policy of an agent that delays it, is left as it is, its optimizer included.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,10 +33,14 @@ class NonFinite(Exception):
 class UpdateReport:
     """One update: the agent's output and, by measuring point, the L2 norm of each layer's weight gradient [L].
 
-    `total` is the norm over all parameters of all groups. `update` (what the optimizer changed) is there only
-    when the update was measured, and with it `weights`, the norms of the weights [L] that it changed. `cosines` [L]
-    are to the gradient of the update before, where that one was followed; NaN where either is zero. Everything is on
-    the device: reading it is the caller's synchronisation.
+    `total` is the raw norm over all parameters of all groups, `totals` that of each group that took part. `update`
+    (what the optimizer changed) is there only when the update was measured, and with it `weights`, the norms of the
+    weights [L] that it changed. `cosines` [L] are to the gradient of the update before that the layer's group took
+    part in, where that one was followed; NaN where either is zero. Everything is on the device: reading it is the
+    caller's synchronisation.
+
+    `left_out` names the groups that took no part. `part` and `compared` [L] say of which layers the norms and the
+    cosines are; None where they are of all.
     """
 
     output: LossOutput
@@ -42,6 +49,10 @@ class UpdateReport:
     total: Tensor
     weights: Tensor | None = None
     cosines: Tensor | None = None
+    totals: Mapping[str, Tensor] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    part: Tensor | None = None
+    compared: Tensor | None = None
 
 
 class Learner:
@@ -57,11 +68,13 @@ class Learner:
         self.restart_optimizers()
         self.params = {name: dict(module.named_parameters()) for name, module in agent.groups.items()}
         self.updates = 0
-        device = next(iter(next(iter(agent.groups.values())).parameters())).device
+        device = next(parameter.device for params in self.params.values() for parameter in params.values())
         self.generator = torch.Generator(device=device).manual_seed(seed)
         self._weights = _layer_weights(agent.groups)
         self.layers = tuple(self._weights)
-        self._followed: list[Tensor] | None = None
+        self._group_of = [group for group, module in agent.groups.items() for _ in taps.layers(module)]
+        self._masks: dict[frozenset[str], Tensor] = {}
+        self._followed: dict[str, Tensor] = {}
 
     def restart_optimizers(self) -> None:
         """New optimizers, as at the start of the run."""
@@ -83,15 +96,21 @@ class Learner:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        moment = self.moment(step)
-        for intervention in self.interventions:
-            intervention.after_backward(moment)
-
         weights = list(self._weights.values())
+        gradients = self._gradients()
         norms = {"raw": _norms([weight.grad for weight in weights], loss)}
-        cosines = self._turn([weight.grad for weight in weights], follow=follow)
-        total = self._clip(loss)
-        if self.spec.max_grad_norm is not None:
+        group_norms = _group_norms(gradients, loss)
+        totals = dict(zip(gradients, group_norms, strict=True))
+        total = torch.linalg.vector_norm(torch.stack(group_norms))
+        cosines, compared = self._turn(gradients.keys(), follow=follow)
+        if self.interventions:
+            moment = self.moment(step)
+            for intervention in self.interventions:
+                intervention.after_backward(moment)
+            gradients = self._gradients()
+            group_norms = _group_norms(gradients, loss)
+        self._clip(gradients, group_norms, loss)
+        if self.interventions or self.spec.max_grad_norm is not None:
             norms["clipped"] = _norms([weight.grad for weight in weights], loss)
         else:
             norms["clipped"] = norms["raw"]
@@ -99,8 +118,9 @@ class Learner:
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate(name)
-            optimizer.step()
-            advance_power_iteration_(self.agent.groups[name])
+            if name in gradients:
+                optimizer.step()
+                advance_power_iteration_(self.agent.groups[name])
         self.updates += 1
         if measure:
             norms["update"] = _norms([w.detach() - old for w, old in zip(weights, before, strict=True)], loss)
@@ -108,12 +128,41 @@ class Learner:
         for intervention in self.interventions:
             intervention.after_step(moment)
         return UpdateReport(
-            output, self.layers, norms, total, weights=_norms(before, loss) if measure else None, cosines=cosines
+            output,
+            self.layers,
+            norms,
+            total,
+            weights=_norms(before, loss) if measure else None,
+            cosines=cosines,
+            totals=totals,
+            left_out=frozenset(self.params.keys() - gradients.keys()),
+            part=self._mask(gradients.keys()),
+            compared=compared,
         )
+
+    def _gradients(self) -> dict[str, list[Tensor]]:
+        """The gradients that there are, by group; no entry for a group without any."""
+        found = {
+            group: [p.grad for p in params.values() if p.grad is not None] for group, params in self.params.items()
+        }
+        return {group: gradients for group, gradients in found.items() if gradients}
+
+    def _mask(self, groups: Iterable[str]) -> Tensor | None:
+        """Which layers are of these groups [L], on the device; None where all are."""
+        wanted = frozenset(groups)
+        if wanted >= self.params.keys():
+            return None
+        if wanted not in self._masks:
+            self._masks[wanted] = torch.tensor([g in wanted for g in self._group_of], device=self.generator.device)
+        return self._masks[wanted]
 
     def learning_rate(self, group: str) -> float:
         """The learning rate of a group's next update, annealing included."""
         return self.spec.learning_rate * self.agent.learning_rate_factor(group)
+
+    def learning_rates(self) -> dict[str, float]:
+        """The learning rate of every group's next update."""
+        return {group: self.learning_rate(group) for group in self.params}
 
     def moment(self, step: int) -> Moment:
         """What hooks may act on now."""
@@ -124,7 +173,7 @@ class Learner:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
             "generator": self.generator.get_state(),
-            "followed": self._followed,
+            "followed": dict(self._followed),
             "interventions": [intervention.state_dict() for intervention in self.interventions],
         }
 
@@ -137,40 +186,47 @@ class Learner:
                 group.update(settings)
         self.updates = state["updates"]
         self.generator.set_state(state["generator"])
-        followed = state.get("followed")
-        self._followed = None if followed is None else [tensor.to(self.generator.device) for tensor in followed]
+        followed = state.get("followed") or {}
+        if isinstance(followed, list):  # before groups could be left out, the gradients of all layers in a row
+            followed = dict(zip(self.layers, followed, strict=True))
+        self._followed = {layer: tensor.to(self.generator.device) for layer, tensor in followed.items()}
         for intervention, its_state in zip(self.interventions, state["interventions"], strict=True):
             intervention.load_state_dict(its_state)
 
-    def _turn(self, gradients: Sequence[Tensor | None], *, follow: bool) -> Tensor | None:
-        """Cosine of each layer's gradient to the one kept by the update before [L], None where none was kept."""
-        found = (
-            [
-                torch.zeros_like(weight) if gradient is None else gradient.detach()
-                for weight, gradient in zip(self._weights.values(), gradients, strict=True)
-            ]
-            if follow or self._followed is not None
-            else []
-        )
-        before, self._followed = self._followed, [gradient.clone() for gradient in found] if follow else None
-        if before is None:
-            return None
-        return cosines(dict(zip(self.layers, before, strict=True)), dict(zip(self.layers, found, strict=True)))
+    def _turn(self, groups: Iterable[str], *, follow: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Cosine of each layer's gradient to the one that was kept [L], None where none was; and of which layers.
 
-    def _clip(self, loss: Tensor) -> Tensor:
-        """Clip each group's gradient to `max_grad_norm`; the norm of all of it before clipping.
+        A gradient is kept until the next update that its group takes part in.
+        """
+        taking_part = frozenset(groups)
+        if not follow and not self._followed:
+            return None, None
+        found = {
+            layer: torch.zeros_like(weight) if weight.grad is None else weight.grad.detach().clone()
+            for (layer, weight), group in zip(self._weights.items(), self._group_of, strict=True)
+            if group in taking_part
+        }
+        before = {layer: self._followed.pop(layer) for layer in found if layer in self._followed}
+        if follow:
+            self._followed |= found
+        if not before:
+            return None, None
+        turned = dict(zip(before, cosines(before, found), strict=True))
+        undefined = next(iter(turned.values())).new_full((), torch.nan)
+        everywhere = torch.stack([turned.get(layer, undefined) for layer in self.layers])
+        return everywhere, self._mask(group for layer, group in zip(self.layers, self._group_of, strict=True)
+                                      if layer in before)  # fmt: skip
+
+    def _clip(self, gradients: Mapping[str, list[Tensor]], group_norms: list[Tensor], loss: Tensor) -> None:
+        """Clip each group's gradient to `max_grad_norm`.
 
         Raises NonFinite first: a clipped NaN would spread over every layer and hide where it began.
         """
-        gradients = [[p.grad for p in params.values() if p.grad is not None] for params in self.params.values()]
-        group_norms = [torch.linalg.vector_norm(_norms(grads, loss)) for grads in gradients]
-        total = torch.linalg.vector_norm(torch.stack(group_norms))
-        if not bool(torch.isfinite(total + loss.detach())):
+        if not bool(torch.isfinite(torch.stack(group_norms).sum() + loss.detach())):
             raise NonFinite(self.name_the_first(loss))
         if self.spec.max_grad_norm is not None:
-            for grads, norm in zip(gradients, group_norms, strict=True):
+            for grads, norm in zip(gradients.values(), group_norms, strict=True):
                 torch._foreach_mul_(grads, (self.spec.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-        return total
 
     def name_the_first(self, loss: Tensor) -> str:
         """Which layer's gradient is the first, going backwards from the loss, that is not finite."""
@@ -182,7 +238,22 @@ class Learner:
             for name, parameter in reversed(params.items()):
                 if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
                     return f"{what}; from the loss backwards, the first gradient that is not finite is {group}.{name}'s"
-        return f"{what}; every gradient is finite"
+        sizes = {
+            f"{group}.{name}": float(parameter.grad.abs().amax())
+            for group, params in self.params.items()
+            for name, parameter in params.items()
+            if parameter.grad is not None and parameter.numel()
+        }
+        largest = max(sizes, key=lambda name: sizes[name])
+        return (
+            f"{what} and every gradient is, but not their norm: the largest entry, in {largest}, is"
+            f" {sizes[largest]:.2g}, and squares beyond 1e38 leave float32"
+        )
+
+
+def _group_norms(gradients: Mapping[str, list[Tensor]], like: Tensor) -> list[Tensor]:
+    """The norm of each group's gradient, over all of its parameters."""
+    return [torch.linalg.vector_norm(_norms(grads, like)) for grads in gradients.values()]
 
 
 def _norms(tensors: Sequence[Tensor | None], like: Tensor) -> Tensor:

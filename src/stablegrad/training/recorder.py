@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stablegrad.diagnostics import battery
+from stablegrad.diagnostics.catalogue import of_group
 from stablegrad.envs.base import EpisodeEnd
 from stablegrad.runs.files import LineWriter
 from stablegrad.runs.folder import RunFolder
@@ -34,19 +35,27 @@ class Means:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int | Tensor] = {}
 
-    def add(self, values: Mapping[str, Tensor | float]) -> None:
+    def add(self, values: Mapping[str, Tensor | float], *, where: Tensor | None = None) -> None:
+        """Another value of each name; of vectors, only the entries `where` is true, if it is given."""
         for name, value in values.items():
             value = torch.as_tensor(value, dtype=torch.float32).detach()
+            counted = 1 if where is None else where.int()
+            if where is not None:
+                value = torch.where(where, value, 0.0)
             self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
+            self.counts[name] = self.counts.get(name, 0) + counted
 
-    def take(self) -> dict[str, float | list[float]]:
-        """The means since the last call: a float for a scalar, a list for a vector."""
-        means: dict[str, float | list[float]] = {
-            name: (total / self.counts[name]).tolist() for name, total in self.sums.items()
-        }
+    def take(self) -> dict[str, float | list[float | None]]:
+        """The means since the last call: a float for a scalar, a list for a vector; None for an entry without any."""
+        means: dict[str, float | list[float | None]] = {}
+        for name, total in self.sums.items():
+            count = self.counts[name]
+            values = (total / count).tolist()
+            if isinstance(count, Tensor):
+                values = [value if n else None for value, n in zip(values, count.tolist(), strict=True)]
+            means[name] = values
         self.sums, self.counts = {}, {}
         return means
 
@@ -55,7 +64,9 @@ class Means:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
-        self.counts = dict(state["counts"])
+        self.counts = {
+            name: count.to(device) if isinstance(count, Tensor) else count for name, count in state["counts"].items()
+        }
 
 
 class Recorder:
@@ -97,12 +108,16 @@ class Recorder:
         self._means.add(
             {"losses/loss": report.output.loss, **report.output.metrics, "gradients/raw/total": report.total}
         )
+        if report.left_out or len(report.totals) > 1:
+            self._means.add({of_group("gradients/raw/total", group): norm for group, norm in report.totals.items()})
         if layers:
-            self._means.add({f"gradients/{point}": norms for point, norms in report.norms.items()})
+            self._means.add({f"gradients/{point}": norms for point, norms in report.norms.items()}, where=report.part)
             if report.weights is not None:
-                self._means.add(battery.of_update(report.norms, report.weights))
+                share, steps = battery.of_update(report.norms, report.weights, part=report.part)
+                self._means.add({"gradients/below_median_share": share})
+                self._means.add({"gradients/update_to_weight": steps}, where=report.part)
             if report.cosines is not None:
-                self._means.add({"gradients/cosine_successive": report.cosines})
+                self._means.add({"gradients/cosine_successive": report.cosines}, where=report.compared)
 
     def probes(self, values: Mapping[str, float]) -> None:
         """Results of probes: they stand in the next row."""
@@ -126,7 +141,8 @@ class Recorder:
         row["train/episodes"] = len(self._scores)
         for name, value in self._means.take().items():
             if isinstance(value, list):
-                row.update({f"{name}/{layer}": norm for layer, norm in zip(self.layers, value, strict=True)})
+                of_layers = zip(self.layers, value, strict=True)
+                row.update({f"{name}/{layer}": norm for layer, norm in of_layers if norm is not None})
             else:
                 row[name] = value
         row.update(self._latest)

@@ -1,11 +1,10 @@
 """What every training has: a folder, rows, probes, checkpoints, an end. How it gets its batches is for subclasses."""
 
-import copy
 import errno
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,13 +12,14 @@ import torch
 from torch import nn
 
 from stablegrad.agents.base import Algorithm, Batch
+from stablegrad.diagnostics.catalogue import of_group
 from stablegrad.errors import UserError
 from stablegrad.plasticity.base import Intervention
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig, differences
 from stablegrad.runs.folder import RunFolder
 from stablegrad.training.learner import Learner, NonFinite
-from stablegrad.training.probing import gather, probe, updates_between
+from stablegrad.training.probing import Prober, gather, updates_between
 from stablegrad.training.recorder import Observer, Recorder
 from stablegrad.training.stop import StopRequest
 
@@ -56,6 +56,7 @@ class Session(ABC):
         run = config.run
         self.config, self.agent, self.total_steps = config, agent, total_steps
         self.learner = Learner(agent, config.optimizer, seed=run.seed, interventions=interventions)
+        self._prober = Prober(agent, self.learner, run)
         self.step = 0
         self.seconds = 0.0
         self._due = {
@@ -65,6 +66,8 @@ class Session(ABC):
             "checkpoint": run.checkpoint_every,
         }
         self._probed_at = 0
+        # Groups that the update measured for a row left out: they are measured when an update has them.
+        self._unmeasured: frozenset[str] = frozenset()
         self._last_checkpoint: Path | None = None
         self._spent = dict.fromkeys((*parts, "update", "diagnostics"), 0.0)
         self._row_mark = (0, 0.0)
@@ -125,18 +128,21 @@ class Session(ABC):
     def _learn(self) -> None:
         settings = self.config.run
         start = time.perf_counter()
-        before: nn.Module | None = None
+        before: Mapping[str, nn.Module] | None = None
         seen: list[Batch] = []
         probing = settings.diagnostics != "off" and self._probe_is_due()
         for batch in self.agent.batches():
             if not seen and probing and settings.diagnostics == "full":
-                before = copy.deepcopy(next(iter(self.agent.groups.values())))
-            measure = not seen and settings.diagnostics != "off" and self._row_is_due(self.step)
+                before = self._prober.copies()
+            first = not seen and self._row_is_due(self.step)
+            measure = settings.diagnostics != "off" and (first or bool(self._unmeasured))
             try:
                 follow = measure and settings.diagnostics == "full"
                 report = self.learner.update(batch, step=self.step, measure=measure, follow=follow)
             except NonFinite as error:
                 raise NonFinite(f"{error}. {self._save_failure(batch, error)}") from error
+            if measure:
+                self._unmeasured = report.left_out if first else self._unmeasured & report.left_out
             self.agent.after_update(report.output, batch)
             self.recorder.update(report, layers=settings.diagnostics != "off")
             if not seen or (probing and len(seen) * len(batch["obs"]) < settings.diagnostics_batch):
@@ -147,10 +153,10 @@ class Session(ABC):
             self._probe(seen, before)
             self._spent["diagnostics"] += time.perf_counter() - updated
 
-    def _probe(self, seen: Sequence[Batch], before: nn.Module | None) -> None:
+    def _probe(self, seen: Sequence[Batch], before: Mapping[str, nn.Module] | None) -> None:
         settings = self.config.run
         batch = gather(self.agent, seen, settings.diagnostics_batch)
-        self.recorder.probes(probe(self.agent, self.learner, batch, before, settings, self.step))
+        self.recorder.probes(self._prober.probe(batch, before, step=self.step))
         self._probed_at = self.step
         if settings.diagnostics_every is not None:
             self._is_due("probe", settings.diagnostics_every)
@@ -184,7 +190,10 @@ class Session(ABC):
         total = sum(self._spent.values())
         metrics = {f"time/{part}_share": spent / total for part, spent in self._spent.items()}
         metrics["time/steps_per_second"] = (self.step - mark_step) / max(seconds - mark_seconds, 1e-9)
-        metrics["train/learning_rate"] = self.learner.learning_rate(next(iter(self.agent.groups)))
+        rates = self.learner.learning_rates()
+        for group, rate in rates.items():
+            name = "train/learning_rate"
+            metrics[name if len(rates) == 1 else of_group(name, group)] = rate
         head = {"step": self.step, "update": self.learner.updates, "seconds": seconds}
         self.recorder.row(head, {**metrics, **self._metrics()})
         self._row_mark = (self.step, seconds)
@@ -251,6 +260,7 @@ class Session(ABC):
             "seconds": self._elapsed(),
             "due": dict(self._due),
             "probed_at": self._probed_at,
+            "unmeasured": sorted(self._unmeasured),
             "spent": dict(self._spent),
             "row_mark": list(self._row_mark),
             "agent": self.agent.state_dict(),
@@ -264,6 +274,7 @@ class Session(ABC):
             raise UserError(["the checkpoint belongs to another config", *changed])
         self.step, self.seconds = state["step"], state["seconds"]
         self._due, self._probed_at, self._spent = dict(state["due"]), state["probed_at"], dict(state["spent"])
+        self._unmeasured = frozenset(state.get("unmeasured", ()))
         self._row_mark = (state["row_mark"][0], state["row_mark"][1])
         self.agent.load_state_dict(state["agent"])
         self.learner.load_state_dict(state["learner"])
