@@ -12,6 +12,7 @@ from stablegrad.agents.actor_critic import log_prob
 from stablegrad.errors import UserError
 from stablegrad.runs.config import OptimizerSpec, RunConfig
 from stablegrad.training.learner import Learner
+from stablegrad.training.optimizers import build_optimizer
 
 SMALL = {"num_steps": 8, "num_minibatches": 2, "update_epochs": 4, "bootstrap_truncated": True}
 BOX = {"action_space": spaces.Box(-2.0, 2.0, (2,), np.float32)}
@@ -178,3 +179,16 @@ def test_ppo_is_the_original_with_adam():
     }  # fmt: skip
     assert {name: flat[name] for name in expected} == expected
     assert RunConfig.resolve("ppo", {"faithful": True}).optimizer.optimizer == "radam"
+
+
+@pytest.mark.parametrize(("optimizer", "eps"), [("adam", 1e-5), ("radam", 1e-5), ("adamw", 1e-5), ("kron", None),
+                                                ("rmsprop", None)])  # fmt: skip
+def test_the_eps_of_ppo_is_meant_for_adam_and_its_kin(optimizer, eps):
+    """As published, where RAdam has it too; torch's own default, which it had here, is 1e-8."""
+    for faithful in (False, True):
+        assert RunConfig.resolve("ppo", {"optimizer": optimizer, "faithful": faithful}).optimizer.optimizer_eps == eps
+    spec = RunConfig.resolve("ppo", {"optimizer": optimizer}).optimizer
+    used = build_optimizer(torch.nn.Linear(2, 2), spec, seed=1).param_groups[0].get("eps")
+    assert used == {"kron": None, "rmsprop": 1e-8}.get(optimizer, 1e-5)
+    assert RunConfig.resolve("ppo", {"optimizer": "radam", "optimizer_eps": 1e-8}).optimizer.optimizer_eps == 1e-8
+    assert RunConfig.resolve("pqn", {"optimizer": "radam"}).optimizer.optimizer_eps is None  # published: torch's own

@@ -93,6 +93,47 @@ def test_a_run_too_short_for_an_update_says_so(run, caplog, steps, said):
     assert ("28 steps were too few for a single update" in caplog.text) is said
 
 
+@pytest.mark.parametrize(
+    ("algo", "settings", "said"),
+    [
+        ("pqn", {"total_timesteps": 1000}, "less than one rollout (num_envs * num_steps = 4,096): no update"),
+        ("pqn", {"total_timesteps": 4096}, None),
+        ("pqn", {"total_timesteps": 6000}, "the last 1,920 of 6,016 steps will be played and not learned from"),
+        ("pqn", {"total_timesteps": 10_000_000}, None),  # 1,664 of 10 million
+        ("ppo", {"total_timesteps": 900}, "num_steps = 1,024): no update"),
+        ("ppo", {"total_timesteps": 2048}, None),
+        ("dqn", {"total_timesteps": 5000}, "ends before the first update, at step 80,004 (--learning_starts 80,000)"),
+        ("rainbow", {"total_timesteps": 80_003}, "ends before the first update, at step 80,004"),
+        ("rainbow", {"total_timesteps": 80_004}, None),
+    ],
+)  # fmt: skip
+def test_what_a_budget_does_not_suffice_for_is_told(algo, settings, said):
+    remarks = RunConfig.resolve(algo, {"env_id": "CartPole-v1", **settings}).remarks()
+    assert remarks == [] if said is None else said in remarks[0]
+
+
+@pytest.mark.parametrize("steps", [28, 60])
+def test_it_is_told_before_the_first_step(run, caplog, steps):
+    """28 steps are less than a rollout of 32; of 60, the last 28 fill none. The latter was told nowhere."""
+
+    class First:
+        told = None
+
+        def on_progress(self, step, total):
+            self.told = caplog.text if self.told is None else self.told
+
+        def on_row(self, row):
+            pass
+
+        def close(self):
+            pass
+
+    watcher = First()
+    folder = run("pqn", {**CARTPOLE, "total_timesteps": steps}, observers=[watcher])
+    assert ("no update will be made" if steps == 28 else "the last 28 of 60 steps") in watcher.told
+    assert final_state(folder)["learner"]["updates"] == (0 if steps == 28 else 4)
+
+
 def test_a_full_disk_in_the_middle_keeps_the_checkpoint_before_and_goes_on(run, monkeypatch):
     original = checkpoint.save_file
     calls = iter(range(1, 10**6))

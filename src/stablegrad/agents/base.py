@@ -88,6 +88,11 @@ class Algorithm(ABC):
         return []
 
     @classmethod
+    def remarks(cls, **sections: Any) -> list[str]:
+        """What is odd about a configuration that can run all the same, one sentence each: told before it starts."""
+        return []
+
+    @classmethod
     def total_steps(cls, **sections: Any) -> int:
         """The length of a run, in the unit that its rows and checkpoints count."""
         return sections["budget"].total_timesteps
@@ -179,3 +184,20 @@ def fractions(config: Any, *names: str) -> list[str]:
     """A sentence for each of the settings that is not between 0 and 1."""
     values = {name: getattr(config, name) for name in names}
     return [f"--{name} {value}: must be between 0 and 1" for name, value in values.items() if not 0 <= value <= 1]
+
+
+def rollout_remarks(total: int, *, num_envs: int, num_steps: int) -> list[str]:
+    """A sentence where `total` steps fill no rollout, or where more than a hundredth of them fill none at the end."""
+    rows, played = num_envs * num_steps, -(-total // num_envs) * num_envs
+    tail = played % rows
+    if played < rows:
+        return [
+            f"--total_timesteps {total:,} is less than one rollout (num_envs * num_steps = {rows:,}): no update will be"
+            " made and nothing learned"
+        ]
+    if tail * 100 > played:
+        return [
+            f"the last {tail:,} of {played:,} steps will be played and not learned from: they fill no rollout"
+            f" (num_envs * num_steps = {rows:,})"
+        ]
+    return []

@@ -24,6 +24,7 @@ from stablegrad.agents.replayed import (
     falls_due,
     follow_,
     replay_problems,
+    replay_remarks,
     updates_due,
 )
 from stablegrad.envs.base import StepBatch
@@ -75,6 +76,10 @@ class DQN(Agent):
     @classmethod
     def check(cls, **sections: Any) -> list[str]:
         return capacity_problems(sections["agent"].buffer_size, sections["budget"].num_envs, n_step=1)
+
+    @classmethod
+    def remarks(cls, **sections: Any) -> list[str]:
+        return replay_remarks(sections["agent"], sections["budget"])
 
     def __init__(self, config: DQNConfig, setup: AgentSetup) -> None:
         self.config, self.setup = config, setup

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from stablegrad.agents.actor_critic import ActorCritic, entropy, log_prob, policy_size
-from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive
+from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive, rollout_remarks
 from stablegrad.agents.normalization import ObservationNormalizer, RewardNormalizer
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
@@ -31,7 +31,7 @@ from stablegrad.settings import setting
 class PPOConfig:
     """PPO's own hyper-parameters."""
 
-    num_steps: int = setting(128, "steps of each environment in a rollout")
+    num_steps: int = setting(128, "steps of each environment in a rollout; a run learns from whole ones")
     num_minibatches: int = setting(4, "minibatches an epoch: num_envs * num_steps must be a multiple of it")
     update_epochs: int = setting(4, "epochs over a rollout")
     gamma: float = setting(0.99, "discount factor")
@@ -41,7 +41,10 @@ class PPOConfig:
     clip_vloss: bool = setting(True, "clip the value loss")
     ent_coef: float = setting(0.01, "weight of the entropy bonus")
     vf_coef: float = setting(0.5, "weight of the value loss")
-    target_kl: float | None = setting(None, "end the whole update once the policy moved this far, in nats")
+    target_kl: float | None = setting(
+        None,
+        "end the whole update after the first minibatch that finds the policy this far from the rollout's, in nats",
+    )
     anneal_lr: bool = setting(True, "let the learning rate fall to zero over the run")
     shared_trunk: bool | None = setting(None, "one trunk for actor and critic (none: if actions are discrete)")
     normalize_obs: bool | None = setting(
@@ -91,6 +94,11 @@ class PPO(Agent):
         if config.norm_adv and rows == config.num_minibatches:
             return [f"--norm_adv needs two rows in a minibatch: {rows} rows in as many minibatches have one each"]
         return []
+
+    @classmethod
+    def remarks(cls, **sections: Any) -> list[str]:
+        budget = sections["budget"]
+        return rollout_remarks(budget.total_timesteps, num_envs=budget.num_envs, num_steps=sections["agent"].num_steps)
 
     def __init__(self, config: PPOConfig, setup: AgentSetup) -> None:
         self.config, self.setup = config, setup
@@ -226,7 +234,12 @@ class PPO(Agent):
         return LossOutput(loss, features, {name: value.detach() for name, value in metrics.items()})
 
     def after_update(self, output: LossOutput, batch: Batch) -> None:
-        """`target_kl` ends the whole update, the epochs that remain included."""
+        """`target_kl` ends the whole update, the epochs that remain included.
+
+        It is held against every minibatch's own estimate, taken before its step. The published script looks as often
+        but ends only the epoch; CleanRL looks at the last minibatch of every epoch; Stable-Baselines3 leaves out the
+        step of a minibatch whose estimate exceeds 1.5 times the target.
+        """
         if self.config.target_kl is not None and float(output.metrics["losses/approx_kl"]) > self.config.target_kl:
             self._stopped = True
 

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.func import functional_call
 
-from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive
+from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive, rollout_remarks
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
 from stablegrad.nn import build_network
@@ -29,7 +29,7 @@ from stablegrad.settings import setting
 class PQNConfig:
     """PQN's own hyper-parameters."""
 
-    num_steps: int = setting(32, "steps of each environment in a rollout")
+    num_steps: int = setting(32, "steps of each environment in a rollout; a run learns from whole ones")
     num_minibatches: int = setting(32, "minibatches an epoch: num_envs * num_steps must be a multiple of it")
     update_epochs: int = setting(2, "epochs over a rollout")
     gamma: float = setting(0.99, "discount factor")
@@ -72,6 +72,11 @@ class PQN(Agent):
         if rows % config.num_minibatches:
             return [f"num_envs * num_steps = {rows} rows cannot be cut into --num_minibatches {config.num_minibatches}"]
         return []
+
+    @classmethod
+    def remarks(cls, **sections: Any) -> list[str]:
+        budget = sections["budget"]
+        return rollout_remarks(budget.total_timesteps, num_envs=budget.num_envs, num_steps=sections["agent"].num_steps)
 
     def __init__(self, config: PQNConfig, setup: AgentSetup) -> None:
         if not isinstance(setup.action_space, spaces.Discrete):

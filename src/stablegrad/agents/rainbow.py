@@ -25,6 +25,7 @@ from stablegrad.agents.replayed import (
     falls_due,
     follow_,
     replay_problems,
+    replay_remarks,
     updates_due,
 )
 from stablegrad.envs.base import StepBatch
@@ -104,6 +105,10 @@ class Rainbow(Agent):
         if config.noisy == "all" and sections["network"].use_spectral_norm:
             problems.append("--use_spectral_norm divides plain weights: it needs --noisy head or --noisy off")
         return problems
+
+    @classmethod
+    def remarks(cls, **sections: Any) -> list[str]:
+        return replay_remarks(sections["agent"], sections["budget"])
 
     def __init__(self, config: RainbowConfig, setup: AgentSetup) -> None:
         self.config, self.setup = config, setup

@@ -179,6 +179,18 @@ def capacity_problems(capacity: int, num_envs: int, n_step: int) -> list[str]:
     return [f"--buffer_size {capacity}: {num_envs} environments with {n_step}-step returns need at least {least}"]
 
 
+def replay_remarks(config: Any, budget: Any) -> list[str]:
+    """A sentence where a run of DQN or Rainbow ends before its first update."""
+    played = -(-budget.total_timesteps // budget.num_envs) * budget.num_envs
+    first = (config.learning_starts // config.train_frequency + 1) * config.train_frequency
+    if played >= first:
+        return []
+    return [
+        f"--total_timesteps {budget.total_timesteps:,} ends before the first update, at step {first:,}"
+        f" (--learning_starts {config.learning_starts:,}): nothing will be learned"
+    ]
+
+
 def discrete_actions(algo: str, space: spaces.Space[Any]) -> int:
     """How many actions there are; UserError where they are not discrete."""
     if not isinstance(space, spaces.Discrete):

@@ -15,6 +15,7 @@ class OptimizerInfo:
     lr_scale: what a learning rate tuned for Adam is multiplied by, once, when a config is resolved.
     defaults: options that differ from the factory's own defaults.
     speed: options under which the same step takes less time; training sets them.
+    adam_like: whether its `eps` is Adam's, added to the root of the second moment: an agent's own is meant for these.
     compile_safe: whether its step may be compiled or captured in a CUDA graph.
     second_order: whether it estimates curvature, so that its state is expensive to lose and to keep.
     seeded: whether it draws random numbers and takes `seed=`.
@@ -27,6 +28,7 @@ class OptimizerInfo:
     lr_scale: float = 1.0
     defaults: Mapping[str, Any] = field(default_factory=dict)
     speed: Mapping[str, Any] = field(default_factory=dict)
+    adam_like: bool = False
     compile_safe: bool = True
     second_order: bool = False
     seeded: bool = False
@@ -38,6 +40,7 @@ _BUILT_IN = (
         factory="torch.optim:Adam",
         description="momentum over the root mean square of past gradients",
         citation="Kingma and Ba 2015, arXiv:1412.6980",
+        adam_like=True,
         speed={"fused": True},
     ),
     OptimizerInfo(
@@ -45,6 +48,7 @@ _BUILT_IN = (
         factory="torch.optim:AdamW",
         description="Adam with decoupled weight decay",
         citation="Loshchilov and Hutter 2019, arXiv:1711.05101",
+        adam_like=True,
         speed={"fused": True},
     ),
     OptimizerInfo(
@@ -52,6 +56,7 @@ _BUILT_IN = (
         factory="torch.optim:RAdam",
         description="Adam whose first steps wait for a trustworthy variance; the published default of PQN",
         citation="Liu et al. 2020, arXiv:1908.03265",
+        adam_like=True,
         speed={"foreach": True},
     ),
     OptimizerInfo(

@@ -177,6 +177,10 @@ class RunConfig:
         """What the algorithm finds wrong with the sections together, one sentence each; `from_flat` does not ask."""
         return AGENTS[self.algo].check(**{name: getattr(self, name) for name in section_types(self.algo)})
 
+    def remarks(self) -> list[str]:
+        """What the algorithm finds odd about a run that can start all the same, one sentence each."""
+        return AGENTS[self.algo].remarks(**{name: getattr(self, name) for name in section_types(self.algo)})
+
     def flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, JSON-ready, in section order."""
         flat: dict[str, Any] = {"algo": self.algo}
@@ -233,18 +237,23 @@ def _expand_faithful(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
     if not settings.coerce(values.pop("faithful", False), bool):
         return values
     published = dict(kind.published_behaviour)
-    optimizer = published.get("optimizer", kind.defaults.get("optimizer"))
-    if values.get("optimizer", optimizer) != "kron":
+    optimizer = values.get("optimizer", published.get("optimizer", kind.defaults.get("optimizer")))
+    if optimizer != "kron":
         published.pop("conv_view", None)
-    if values.get("optimizer", optimizer) != optimizer:
+    if not _adam_like(optimizer):
         published.pop("optimizer_eps", None)
     return {**published, **values}
 
 
+def _adam_like(optimizer: Any) -> bool:
+    """Whether an agent's `optimizer_eps` is meant for this optimizer too; a user's own says for itself."""
+    return isinstance(optimizer, str) and optimizer in OPTIMIZERS and info(optimizer).adam_like
+
+
 def _applicable(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The agent's defaults that fit: its `optimizer_eps` was meant for its optimizer, its `protocol` for Atari."""
+    """The agent's defaults that fit: its `optimizer_eps` is meant for Adam and its kin, its `protocol` for Atari."""
     unfit = set()
-    if values.get("optimizer", defaults.get("optimizer")) != defaults.get("optimizer"):
+    if not _adam_like(values.get("optimizer", defaults.get("optimizer"))):
         unfit.add("optimizer_eps")
     first = _first_game(values)
     if first is not None:

@@ -97,6 +97,9 @@ class Session(ABC):
     def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
         """Train to the end, or until `stop`; either way the last thing written is a checkpoint."""
         self._clock = time.perf_counter()
+        if not self.step:
+            for remark in self.config.remarks():
+                log.warning("%s: %s", self.folder.path, remark)
         self.folder.set_status("running", self.step)
         try:
             while self.step < self.total_steps and not stop:
