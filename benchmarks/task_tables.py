@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 
 from stablegrad.reports.arms import Arm, Study, study
 from stablegrad.reports.bootstrap import Interval
-from stablegrad.reports.curves import band, return_curve, step_grid
+from stablegrad.reports.curves import band, return_curve, step_grid, window_of
 from stablegrad.reports.figures import Figure, Panel, Style, save
 from stablegrad.reports.final import curve_metric
 from stablegrad.reports.lines import draw_band, steps_axis
@@ -94,7 +94,8 @@ def accuracy_figure(compared: Study, name: str, rng: np.random.Generator) -> Fig
         for arm in here:
             done = [run for run in arm.runs if run.state == "done"]
             if done:
-                curves = np.stack([return_curve(run, metric, grid, window=int(grid[1])) for run in done])
+                window = window_of(done, float(grid[1]))
+                curves = np.stack([return_curve(run, metric, grid, window=window) for run in done])
                 put(lines, network_of(arm), band(curves[:, None, :], rng=rng))
         draw = partial(draw_curves, grid=grid, lines=lines, networks=networks, changes=changes)
         rows = [(n, int(x), float(y)) for n, i in lines.items() for x, y in zip(grid, i.point, strict=True)]

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from stablegrad.reports.curves import band, final_value, return_curve, step_grid, windowed_mean
+from stablegrad.reports.curves import (
+    band,
+    final_value,
+    measured_at,
+    rarely,
+    return_curve,
+    row_interval,
+    step_grid,
+    window_of,
+    windowed_mean,
+)
 from stablegrad.reports.load import EPISODES, TRAIN_RETURN, RunRecord, Series
 
 
@@ -49,20 +59,42 @@ def test_final_score_is_the_last_tenth_and_no_more():
     assert np.isnan(final_value(run([1], [1.0]), "no/such"))
 
 
-def test_a_window_without_a_game_keeps_the_value_before_and_the_end_ends():
-    means = windowed_mean(series([10, 50], [3.0, 5.0]), np.array([10, 20, 30, 50, 60, 61]), 10)
-    assert means[:4].tolist() == [3.0, 3.0, 3.0, 5.0]
-    assert means[4] == 5.0
-    assert np.isnan(means[5])
+def test_a_window_without_a_game_has_no_point():
+    """(40, 50] and (45, 55] hold the value of 50; the one of 10 is not carried to 20 or 30, nor that of 50 to 60."""
+    at = np.array([10, 20, 30, 50, 55, 60, 61])
+    means = windowed_mean(series([10, 50], [3.0, 5.0]), at, 10)
+    np.testing.assert_array_equal(means, [3.0, np.nan, np.nan, 5.0, 5.0, np.nan, np.nan])
 
 
-def test_a_failed_run_keeps_the_score_it_failed_at():
-    at = np.array([50, 80, 100, 120])
-    failed = return_curve(run([50], [2.0], state="failed"), TRAIN_RETURN, at, window=5)
-    assert failed[:3].tolist() == [2.0, 2.0, 2.0]
-    assert np.isnan(failed[3])
-    running = return_curve(run([50], [2.0], state="running"), TRAIN_RETURN, at, window=5)
-    assert np.isnan(running[1:]).all()
+def test_a_run_ends_where_it_ended_and_a_failed_one_too():
+    at = np.array([10, 20, 40, 50, 80, 100])
+    for state in ("failed", "running", "done"):
+        curve = return_curve(run([20, 40, 50], [2.0, 3.0, 4.0], state=state), TRAIN_RETURN, at, window=40)
+        np.testing.assert_array_equal(curve, [np.nan, 2.0, 2.5, 3.0, np.nan, np.nan])
+
+
+def test_a_window_is_never_shorter_than_the_distance_between_two_rows():
+    """Three rows of a run of 100 steps, and a window of a twentieth: every point but the first few has its mean."""
+    one = run([30, 60, 100], [1.0, 2.0, 3.0])
+    assert row_interval(one) == 40
+    assert window_of([one], 5.0) == 40
+    assert window_of([one, run([5, 10], [0.0, 0.0])], 50.0) == 50
+    assert window_of([run([], [])], 0.2) == 1
+    grid = step_grid([one], points=10)
+    assert np.isfinite(return_curve(one, TRAIN_RETURN, grid, window=window_of([one], 5.0))).sum() == 8
+    assert np.isfinite(return_curve(one, TRAIN_RETURN, grid, window=5)).sum() == 3
+
+
+def test_what_is_measured_in_two_of_twenty_rows_is_measured_rarely():
+    steps = list(range(2_000, 40_001, 2_000))
+    probed = run(steps, [1.0] * 20)
+    probed.series["ranks/srank"] = series([2_000, 38_000], [100.0, 50.0])
+    assert row_interval(probed) == 2_000
+    assert rarely(probed, "ranks/srank", 2_000)
+    assert not rarely(probed, TRAIN_RETURN, 2_000)
+    assert not rarely(probed, "no/such", 2_000)
+    assert measured_at([probed, probed], "ranks/srank").tolist() == [2_000, 38_000]
+    assert measured_at([probed], "no/such").tolist() == []
 
 
 def test_the_grid_reaches_the_longest_run():

@@ -1,7 +1,9 @@
 """Curves of many runs on one grid of steps, with the smoothing stated; final scores; bands.
 
-A point of a smoothed curve is the mean over the window of steps behind it: nothing of the future leaks into
-it, and every game counts once.
+A point of a smoothed curve is the mean over the window of steps before it: nothing of the future leaks into it, every
+game counts once, and where nothing was measured in the window there is no point. No value is carried on. So that rows
+alone leave no gaps, a window is never shorter than the distance between two rows; what is measured in few of the rows
+(`rarely`) is drawn where it was measured and nowhere else.
 """
 
 from collections.abc import Sequence
@@ -28,16 +30,38 @@ def step_grid(runs: Sequence[RunRecord], points: int = GRID_POINTS) -> Steps:
     return np.unique(np.ceil(np.linspace(0, max(longest, 1), points + 1)[1:]).astype(np.int64))
 
 
+def row_interval(run: RunRecord) -> int:
+    """The largest number of steps between two rows of a run (or its begin and the first); 0 where it has none."""
+    rows = max((series.steps for series in run.series.values()), key=len, default=np.zeros(0, np.int64))
+    return int(np.diff(rows, prepend=0).max()) if len(rows) else 0
+
+
+def window_of(runs: Sequence[RunRecord], steps: float) -> int:
+    """A window of so many steps, or as long as the largest distance between two rows of any of the runs."""
+    return max([1, round(steps), *map(row_interval, runs)])
+
+
+def rarely(run: RunRecord, metric: str, window: int) -> bool:
+    """Whether a run measured a metric in so few of its rows that most windows hold no measurement."""
+    series = run.series.get(metric)
+    if series is None or not len(series.steps):
+        return False
+    return float(np.median(np.diff(series.steps, prepend=0))) > window
+
+
+def measured_at(runs: Sequence[RunRecord], metric: str) -> Steps:
+    """The steps at which any of the runs measured a metric, rising."""
+    steps = [run.series[metric].steps for run in runs if metric in run.series]
+    return np.unique(np.concatenate(steps)) if steps else np.zeros(0, np.int64)
+
+
 def windowed_mean(series: Series, at: Steps, window: int, weights: Floats | None = None) -> Floats:
     """Mean of the values logged in (s - window, s], for every step s of `at [G]` -> `[G]` float64.
 
-    `weights [n]` (games behind a logged mean) default to 1. A window without a value keeps the previous
-    window's; NaN before the first value and behind the run's last one.
+    `weights [n]` (games that a logged mean is of) default to 1. NaN where the window holds no value.
     """
     kept = np.isfinite(series.values)
     steps, values = series.steps[kept], series.values[kept].astype(float)
-    if not len(steps):
-        return np.full(len(at), np.nan)
     counts = np.ones(len(values)) if weights is None else np.maximum(weights[kept].astype(float), 0.0)
     sums = np.concatenate([[0.0], np.cumsum(values * counts)])
     totals = np.concatenate([[0.0], np.cumsum(counts)])
@@ -45,23 +69,20 @@ def windowed_mean(series: Series, at: Steps, window: int, weights: Floats | None
     lower = np.searchsorted(steps, at - window, side="right")
     weight = totals[upper] - totals[lower]
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(weight > 0, (sums[upper] - sums[lower]) / weight, np.nan)
-    means = _held(means)
-    # A run logs at intervals: it has not ended until a whole window has passed without a row.
-    means[at > steps[-1] + window] = np.nan
-    return means
+        return np.where(weight > 0, (sums[upper] - sums[lower]) / weight, np.nan)
 
 
 def return_curve(run: RunRecord, metric: str, at: Steps, *, window: int) -> Floats:
     """A run's smoothed curve of a metric `[G]`; a mean over games is weighted by the number of games.
 
-    A run that failed keeps the value it failed at up to its budget: leaving it out would flatter its arm.
+    It ends with the last row, failed or not: the next grid point after it is the last.
     """
     series = run.series.get(metric)
     if series is None:
         return np.full(len(at), np.nan)
     curve = windowed_mean(series, at, window, _games(run, metric, series))
-    return np.where(at <= run.budget, _held(curve), np.nan) if run.state == "failed" else curve
+    curve[at >= run.last_step + row_interval(run)] = np.nan
+    return curve
 
 
 def final_value(run: RunRecord, metric: str, *, share: float = FINAL_WINDOW) -> float:
@@ -77,7 +98,7 @@ def final_value(run: RunRecord, metric: str, *, share: float = FINAL_WINDOW) -> 
 def band(curves: Floats, *, rng: np.random.Generator, resamples: int = CURVE_RESAMPLES) -> Interval:
     """IQM over runs x tasks with its 95 % stratified bootstrap interval, `[runs, tasks, G]` -> three `[G]`.
 
-    Where a run has no value yet (or none any more) there is no aggregate: NaN.
+    Where a run has no value (yet, any more, or just there) there is no aggregate: NaN.
     """
     complete = np.isfinite(curves).all(axis=(0, 1))
     low, high, point = (np.full(curves.shape[-1], np.nan) for _ in range(3))
@@ -96,9 +117,3 @@ def _games(run: RunRecord, metric: str, series: Series) -> Floats | None:
     if (position >= len(counts.steps)).any() or (counts.steps[position] != series.steps).any():
         return None
     return counts.values[position]
-
-
-def _held(values: Floats) -> Floats:
-    """NaN replaced by the last finite value before it."""
-    last = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
-    return np.where(last >= 0, values[np.maximum(last, 0)], np.nan)

@@ -1,6 +1,7 @@
 """What all figures with lines share: which arm has which colour, legends, bands, the axis of steps."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,13 +40,22 @@ def legend_of(styles: Styles) -> list[tuple[str, Style]]:
     return [*named, (f"{others} other arms", Style(None))] if others else named
 
 
-def draw_band(axes: Axes, at: Floats | Steps, interval: Interval, style: Style) -> None:
-    """A line in its band; arms without a colour lie behind, thin and without a band."""
+def draw_band(axes: Axes, at: Floats | Steps, interval: Interval, style: Style, *, marked: bool = False) -> None:
+    """A line in its band; arms without a colour lie behind, thin and without a band. `marked`: every point is."""
     if style.place is None:
-        axes.plot(at, interval.point, color=style.colour, linewidth=0.8, zorder=1)
+        draw_line(axes, at, interval.point, marked=marked, color=style.colour, linewidth=0.8, zorder=1)
         return
     axes.fill_between(at, interval.low, interval.high, color=style.colour, alpha=0.18, linewidth=0, zorder=2)
-    axes.plot(at, interval.point, color=style.colour, linestyle=style.dash, zorder=3)
+    draw_line(axes, at, interval.point, marked=marked, color=style.colour, linestyle=style.dash, zorder=3)
+
+
+def draw_line(axes: Axes, at: Floats | Steps, values: Floats, *, marked: bool = False, **look: Any) -> None:
+    """A line with gaps where there is no value; a point without neighbours, which has no line, is marked."""
+    have = np.isfinite(values)
+    alone = have & ~np.append(have[1:], False) & ~np.insert(have[:-1], 0, False)
+    axes.plot(
+        at, values, marker="o", markersize=2.6, markevery=np.flatnonzero(have if marked else alone).tolist(), **look
+    )
 
 
 def band_rows(label: str, at: Floats | Steps, interval: Interval) -> list[Row]:

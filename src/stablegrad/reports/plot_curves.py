@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 
 from stablegrad.reports.arms import SIZE_KEYS, Arm, Study, families
 from stablegrad.reports.bootstrap import Interval
-from stablegrad.reports.curves import CURVE_WINDOW, GRID_POINTS, band, return_curve
+from stablegrad.reports.curves import CURVE_WINDOW, GRID_POINTS, band, return_curve, window_of
 from stablegrad.reports.figures import Figure, Panel, Style
 from stablegrad.reports.final import counted
 from stablegrad.reports.judge import Judgement
-from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
+from stablegrad.reports.lines import Styles, band_rows, draw_band, draw_line, legend_of, steps_axis
 from stablegrad.reports.load import TRAIN_RETURN, Floats, RunRecord, Steps
 from stablegrad.reports.names import percent, phrase, size
+from stablegrad.reports.sentences import plural
 from stablegrad.reports.tasks import change_steps
 from stablegrad.reports.theme import FAINT, SERIES
 
@@ -50,9 +51,13 @@ class LearningCurves:
         returns = self.metric == TRAIN_RETURN
         what = "Training return (raw score of whole games)" if returns else self.metric
         caption = (
-            f"{what}. Each point is the mean over the {self._window:,} steps before it ({percent(self._share)} of the"
-            f" budget){', every game counting once' if returns else ''}. {self._about_seeds()}"
+            f"{what}. Each point is the mean over the {self._window:,} steps before it"
+            f" ({percent(self._window / float(self.grid[-1]))} of the budget)"
+            f"{', every game counting once' if returns else ''}; where a run has no value there is none."
+            f" {self._about_seeds()}"
         )
+        if failed := sum(run.state == "failed" for run in self.study.runs):
+            caption += f" {plural(failed, 'run')} failed: an arm's line ends where the first of its runs did."
         if self._changes:
             caption += " Dotted lines: the task changes."
         return Figure("learning_curves", "Score over steps", caption, _COLUMNS, panels, legend_of(self.styles))
@@ -81,8 +86,9 @@ class LearningCurves:
     def _curves(self) -> Curves:
         """For every arm and task with runs to show."""
         shown = {(arm.label, task): self._shown(arm, task) for arm in self.study.arms for task in arm.tasks}
+        window = self._window
         return {
-            key: np.stack([return_curve(run, self.metric, self.grid, window=self._window) for run in runs])
+            key: np.stack([return_curve(run, self.metric, self.grid, window=window) for run in runs])
             for key, runs in shown.items()
             if runs
         }
@@ -102,7 +108,7 @@ class LearningCurves:
 
     @property
     def _window(self) -> int:
-        return max(1, round(self._share * float(self.grid[-1])))
+        return window_of(self.study.runs, self._share * float(self.grid[-1]))
 
     def _shown(self, arm: Arm, task: str) -> list[RunRecord]:
         """The runs that count and have logged a score; one under way would end its arm's line where it stands."""
@@ -120,7 +126,10 @@ class LearningCurves:
             if empty:
                 axes.text(0.5, 0.5, "no whole game ended", transform=axes.transAxes, ha="center", color=FAINT)
             for label, at, values in thin:
-                axes.plot(at, values, color=self.styles[label].colour, linewidth=0.6, alpha=0.45, zorder=2)
+                few = len(at) <= GRID_POINTS and at is not self.grid
+                draw_line(
+                    axes, at, values, marked=few, color=self.styles[label].colour, linewidth=0.6, alpha=0.45, zorder=2
+                )
             for label, interval in bands.items():
                 draw_band(axes, self.grid, interval, self.styles[label])
             for step in self._changes:

@@ -12,10 +12,10 @@ from stablegrad.errors import UserError
 from stablegrad.reports import theme
 from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Interval
-from stablegrad.reports.curves import CURVE_WINDOW, windowed_mean
+from stablegrad.reports.curves import CURVE_WINDOW, measured_at, rarely, window_of, windowed_mean
 from stablegrad.reports.figures import Figure, Margins, Panel, short_number
 from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
-from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, Steps
+from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord, Steps
 
 LAYER_COLUMNS = 60
 MOST_MAPS = 48
@@ -73,7 +73,10 @@ def lead(study: Study, grid: Steps) -> str:
     """What all of `metric_panels` have in common, in words."""
     several = any(len(arm.runs) > 1 for arm in study.arms)
     line = "A line is the median over an arm's runs, its band goes from the lower to the upper quartile. "
-    return f"{line if several else ''}Each point is the mean over the {_window(grid):,} steps before it."
+    return (
+        f"{line if several else ''}Each point is the mean over the {_window(study.runs, grid):,} steps before it. What"
+        " was measured less often has a marker for each measurement; nothing is known in between."
+    )
 
 
 def layer_families(study: Study) -> dict[str, list[str]]:
@@ -83,7 +86,7 @@ def layer_families(study: Study) -> dict[str, list[str]]:
     for run in study.runs:
         for name in run.series:
             parts = name.split("/", 2)
-            if len(parts) == 3 and parts[2] != "total":
+            if len(parts) == 3 and parts[2].rpartition(".")[2] != "total":
                 families.setdefault("/".join(parts[:2]), {})[name] = None
     return {family: list(names) for family, names in families.items() if len(names) >= 3}
 
@@ -105,35 +108,53 @@ def described(name: str) -> Described:
     return Described(found.unit, found.definition, "index" if "{index}" in found.name else "layer")
 
 
+class Curve(NamedTuple):
+    """An arm's quartiles over its runs at steps `at`; `marked` where these are the measurements, and not a grid."""
+
+    label: str
+    at: Steps
+    interval: Interval
+    marked: bool
+
+
 def _family(family: str, names: Sequence[str], arms: Sequence[Arm], styles: Styles, grid: Steps) -> Figure:
-    window = _window(grid)
+    window = _window([run for arm in arms for run in arm.runs], grid)
     panels = []
     for name in names:
-        bands = []
+        curves = []
         for arm in arms:
-            curves = [windowed_mean(run.series[name], grid, window) for run in arm.runs if name in run.series]
-            if curves:
-                bands.append((arm.label, _spread(np.stack(curves))))
-        panels.append(_panel(name, bands, styles, grid))
+            at, marked, of_runs = _curves(arm, name, grid, window)
+            if len(of_runs):
+                curves.append(Curve(arm.label, at, _spread(of_runs), marked))
+        panels.append(_panel(name, curves, styles, grid))
     columns = ("arm", "step", "median", "low", "high")
     return Figure(f"metrics_{family}", family.capitalize(), "", columns, panels, legend_of(styles), (3.9, 2.3))
 
 
-def _panel(name: str, bands: Sequence[tuple[str, Interval]], styles: Styles, grid: Steps) -> Panel:
+def _curves(arm: Arm, name: str, grid: Steps, window: int) -> tuple[Steps, bool, Floats]:
+    """Where an arm's curves have points, whether these are its measurements, and the runs' values `[runs, points]`."""
+    runs = [run for run in arm.runs if name in run.series]
+    marked = any(rarely(run, name, window) for run in runs)
+    at, wide = (measured_at(runs, name), 1) if marked else (grid, window)
+    curves = [windowed_mean(run.series[name], at, wide) for run in runs]
+    return at, marked, np.stack(curves) if curves else np.empty((0, len(at)))
+
+
+def _panel(name: str, curves: Sequence[Curve], styles: Styles, grid: Steps) -> Panel:
     unit, definition, _ = described(name)
-    values = np.concatenate([np.ravel(interval.point) for _, interval in bands])
+    values = np.concatenate([np.ravel(curve.interval.point) for curve in curves])
     finite = values[np.isfinite(values)]
     logarithmic = len(finite) > 0 and finite.min() > 0 and _spans_decades(finite, unit)
 
     def draw(axes: Axes) -> None:
-        for label, interval in bands:
-            draw_band(axes, grid, interval, styles[label])
+        for label, at, interval, marked in curves:
+            draw_band(axes, at, interval, styles[label], marked=marked)
         if logarithmic:
             axes.set_yscale("log")
         axes.set_ylabel(unit)
         steps_axis(axes, grid)
 
-    rows = [row for label, interval in bands for row in band_rows(label, grid, interval)]
+    rows = [row for label, at, interval, _ in curves for row in band_rows(label, at, interval)]
     return Panel(name, draw, rows, note=definition)
 
 
@@ -151,47 +172,63 @@ def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Ste
     geometric = not _bounded(unit) and all(
         (run.series[name].values > 0).all() for arm in arms for run in arm.runs for name in names if name in run.series
     )
-    maps = {arm.label: _rows(names, arm, grid, geometric=geometric) for arm in arms}
-    values = np.concatenate([np.ravel(values) for _, values in maps.values()])
+    maps = {arm.label: _map_of(names, arm, grid, geometric=geometric) for arm in arms}
+    values = np.concatenate([np.ravel(one.values) for one in maps.values()])
     norm, log = _norm(values[np.isfinite(values)], unit)
     panels = [
         Panel(
             label,
-            _map_drawer(layers, values, norm, grid),
+            _map_drawer(one, norm, grid),
             [
                 (layer, int(step), float(value))
-                for layer, row in zip(layers, values, strict=True)
-                for step, value in zip(grid, row, strict=True)
+                for layer, row in zip(one.layers, one.values, strict=True)
+                for step, value in zip(one.at, row, strict=True)
                 if np.isfinite(value)
             ],
         )
-        for label, (layers, values) in maps.items()
-        if layers
+        for label, one in maps.items()
+        if one.layers
     ]
     title = f"{family.replace('/', ', ').replace('_', ' ').capitalize()} by {part}"
     order = "Layers from the input (top) to the output: the" if part == "layer" else "The"
     caption = (
         f"{definition} {order} {'geometric mean' if geometric else 'mean'} over an arm's runs"
         f"{f', in {unit}' if unit else ''}; one {'logarithmic ' if log else ''}colour scale for all panels."
+        f"{' A column is a measurement.' if any(one.measured for one in maps.values()) else ''}"
     ).strip()
-    most = max((len(layers) for layers, _ in maps.values()), default=3)
+    most = max((len(one.layers) for one in maps.values()), default=3)
     name = f"layers_{family.replace('/', '_')}"
-    longest = max((len(layer) for layers, _ in maps.values() for layer in layers), default=0)
+    longest = max((len(layer) for one in maps.values() for layer in one.layers), default=0)
     margins = Margins(left=min(1.9, 0.15 + 0.052 * longest), right=0.6)
     size = (3.9, 0.7 + 0.13 * min(max(most, 8), 24))
     return Figure(name, title, caption, ("layer", "step", "value"), panels, size=size, margins=margins)
 
 
-def _rows(names: Collection[str], arm: Arm, grid: Steps, *, geometric: bool) -> tuple[list[str], Floats]:
-    """The arm's layers and `[layers, G]`: the mean over runs; NaN where none has a value."""
-    layers, rows = [], []
-    window = _window(grid)
+class LayerMap(NamedTuple):
+    """An arm's `values [layers, G]` at steps `at [G]`; `measured` where these are the measurements, and not a grid."""
+
+    layers: list[str]
+    at: Steps
+    values: Floats
+    measured: bool
+
+
+def _map_of(names: Collection[str], arm: Arm, grid: Steps, *, geometric: bool) -> LayerMap:
+    """The mean over an arm's runs; NaN where none has a value."""
+    window = _window(arm.runs, grid)
     # In the arm's own order: a deeper network has layers between those of a shallower one.
-    for name in dict.fromkeys(name for run in arm.runs for name in run.series if name in names):
-        curves = [windowed_mean(run.series[name], grid, window) for run in arm.runs if name in run.series]
-        layers.append(name.split("/", 2)[2])
+    own = list(dict.fromkeys(name for run in arm.runs for name in run.series if name in names))
+    measured = any(rarely(run, name, window) for run in arm.runs for name in own[:1])
+    at, wide = grid, window
+    if measured:
+        at, wide = measured_at(arm.runs, own[0]), 1
+        at = at[:: -(-len(at) // LAYER_COLUMNS)]
+    rows = []
+    for name in own:
+        curves = [windowed_mean(run.series[name], at, wide) for run in arm.runs if name in run.series]
         rows.append(_mean(np.stack(curves), geometric=geometric))
-    return layers, np.stack(rows) if rows else np.empty((0, len(grid)))
+    values = np.stack(rows) if rows else np.empty((0, len(at)))
+    return LayerMap([name.split("/", 2)[2] for name in own], at, values, measured)
 
 
 def _mean(curves: Floats, *, geometric: bool) -> Floats:
@@ -224,15 +261,24 @@ def _norm(values: Floats, unit: str) -> tuple[Normalize, bool]:
     return Normalize(min(0.0, float(values.min())), float(values.max()) or 1.0), False
 
 
-def _map_drawer(layers: Sequence[str], values: Floats, norm: Normalize, grid: Steps) -> Callable[[Axes], None]:
+def _map_drawer(one: LayerMap, norm: Normalize, grid: Steps) -> Callable[[Axes], None]:
     def draw(axes: Axes) -> None:
-        extent = (0.0, float(grid[-1]), len(layers) - 0.5, -0.5)
-        image = axes.imshow(values, cmap=theme.HEAT, norm=norm, aspect="auto", extent=extent, interpolation="nearest")
-        every = max(1, len(layers) // 24)
-        axes.set_yticks(range(0, len(layers), every), layers[::every], fontsize=6.5)
+        width = float(len(one.at)) if one.measured else float(grid[-1])
+        extent = (0.0, width, len(one.layers) - 0.5, -0.5)
+        image = axes.imshow(
+            one.values, cmap=theme.HEAT, norm=norm, aspect="auto", extent=extent, interpolation="nearest"
+        )
+        every = max(1, len(one.layers) // 24)
+        axes.set_yticks(range(0, len(one.layers), every), one.layers[::every], fontsize=6.5)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         steps_axis(axes, grid)
+        if one.measured:
+            # Equally wide columns: their steps are named below them, as many as there is room for.
+            shown = range(0, len(one.at), -(-len(one.at) // 6))
+            label = axes.xaxis.get_major_formatter()
+            axes.set_xticks([place + 0.5 for place in shown], [label(float(one.at[place])) for place in shown])
+            axes.set_xlim(0, width)
         beside = axes.inset_axes((1.02, 0.0, 0.035, 1.0))
         bar = image.figure.colorbar(image, cax=beside, format=lambda value, _: short_number(value))
         bar.outline.set_visible(False)
@@ -242,5 +288,5 @@ def _map_drawer(layers: Sequence[str], values: Floats, norm: Normalize, grid: St
     return draw
 
 
-def _window(grid: Steps) -> int:
-    return max(1, round(CURVE_WINDOW * float(grid[-1])))
+def _window(runs: Sequence[RunRecord], grid: Steps) -> int:
+    return window_of(runs, CURVE_WINDOW * float(grid[-1]))
