@@ -6,15 +6,20 @@ would have had.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from stablegrad.errors import UserError, nearest
+from stablegrad.text import quoted
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
+
+LARGEST = 2**64 - 1
+"""The largest whole number that a setting may be, either way from 0: what torch takes as a seed."""
 
 
 VERSION = 2
@@ -85,7 +90,9 @@ def coerce(value: Any, annotation: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _coerce_union(value, get_args(annotation))
     if origin is tuple:
-        parts = [part for part in value.split(",") if part] if isinstance(value, str) else list(value)
+        if not isinstance(value, str | list | tuple):
+            raise ValueError("must be a list, or text with commas between the values")
+        parts = [part for part in value.split(",") if part] if isinstance(value, str) else value
         return tuple(coerce(part, get_args(annotation)[0]) for part in parts)
     if annotation is Any:
         return value
@@ -115,22 +122,41 @@ def _coerce_plain(value: Any, annotation: Any) -> Any:
             return text in _TRUE
         raise ValueError("must be true or false")
     if annotation in (int, float):
-        if isinstance(value, bool):
-            raise ValueError(f"must be {'a whole number' if annotation is int else 'a number'}")
-        try:
-            number = float(str(value).replace("_", ""))
-        except ValueError:
-            number = None
-        if number is not None and annotation is float:
-            return number
-        if number is not None and number == number and abs(number) != float("inf") and number == int(number):
-            return int(value) if isinstance(value, int) else int(number)
-        raise ValueError(f"must be {'a whole number' if annotation is int else 'a number'}")
+        return _coerce_number(value, annotation)
     if annotation is str:
         if isinstance(value, str):
             return value
         raise ValueError("must be text")
     raise TypeError(f"settings of type {annotation} are not supported")
+
+
+def _coerce_number(value: Any, annotation: type[int] | type[float]) -> int | float:
+    """A finite number: nothing that is counted, scaled or compared can be infinite, or no number at all."""
+    wanted = "a whole number" if annotation is int else "a number"
+    if isinstance(value, bool):
+        raise ValueError(f"must be {wanted}")
+    try:
+        number = float(str(value).replace("_", ""))
+    except ValueError:
+        raise ValueError(f"must be {wanted}") from None
+    if annotation is float:
+        if not math.isfinite(number):
+            raise ValueError("must be a finite number")
+        return number
+    if not math.isfinite(number) or number != int(number):
+        raise ValueError(f"must be {wanted}")
+    # Text may have more digits than a float keeps; `1e6` is a whole number too.
+    whole = value if isinstance(value, int) else _digits(str(value), number)
+    if abs(whole) > LARGEST:
+        raise ValueError(f"must be at most {LARGEST}, which is what 64 bits hold")
+    return whole
+
+
+def _digits(text: str, number: float) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return int(number)
 
 
 def build(cls: type, values: Mapping[str, Any], problems: list[str]) -> Any:
@@ -140,10 +166,13 @@ def build(cls: type, values: Mapping[str, Any], problems: list[str]) -> Any:
     for name, annotation in annotations(cls).items():
         if name not in values:
             continue
+        if isinstance(values[name], float) and values[name] == getattr(cls, name, None):
+            coerced[name] = values[name]  # what a user's own agent has as its default may be infinite
+            continue
         try:
             coerced[name] = coerce(values[name], annotation)
         except ValueError as error:
-            problems.append(f"--{name} {values[name]!r}: {error}")
+            problems.append(f"--{name} {quoted(values[name])}: {error}")
     if len(problems) > before:
         return None
     try:

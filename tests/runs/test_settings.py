@@ -69,3 +69,54 @@ def test_types_are_described_as_a_user_writes_them():
     assert describe(Literal["fast", "slow"]) == "fast|slow"
     assert describe(float | None) == "float|none"
     assert describe(tuple[str, ...]) == "text,…"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfAUser:
+    bound: float = setting(float("inf"), "a default of a user's own agent")
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "NaN", "Infinity", "1e400", float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_is_refused_in_any_section(text):
+    with pytest.raises(ValueError, match="finite"):
+        coerce(text, float)
+    with pytest.raises(ValueError, match="finite"):
+        coerce(text, float | None)
+    problems: list[str] = []
+    assert settings.build(Section, {"rate": text}, problems) is None
+    assert len(problems) == 1
+    assert problems[0].startswith("--rate ")
+
+
+def test_an_infinite_default_of_a_user_s_own_agent_is_read_back():
+    problems: list[str] = []
+    assert settings.build(OfAUser, {"bound": float("inf")}, problems) == OfAUser()
+    assert problems == []
+    assert settings.build(OfAUser, {"bound": float("-inf")}, problems) is None
+
+
+@pytest.mark.parametrize("text", [2**64, -(2**64), str(2**64), "1e20", "9" * 400, 10**400])
+def test_a_whole_number_beyond_64_bits_is_refused(text):
+    with pytest.raises(ValueError, match=r"at most 18446744073709551615|whole number"):
+        coerce(text, int)
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, 2**53 + 1, 9_007_199_254_740_993])
+def test_the_digits_of_a_seed_are_all_kept(number):
+    """By way of a float, 2^53 + 1 became 2^53: another seed than the one that was asked for."""
+    assert int(float(str(2**53 + 1))) == 2**53
+    assert coerce(str(number), int) == number
+    assert coerce(f"{number:_}", int) == number
+
+
+@pytest.mark.parametrize("value", [5, True, {"a": 1}, 1.5])
+def test_what_stands_where_a_list_belongs_is_refused(value):
+    with pytest.raises(ValueError, match="must be a list"):
+        coerce(value, tuple[str, ...])
+
+
+def test_a_long_value_is_shown_in_part():
+    problems: list[str] = []
+    settings.build(Section, {"size": "x" * 5000}, problems)
+    assert len(problems[0]) < 200
+    assert "(5,002 characters)" in problems[0]

@@ -27,6 +27,7 @@ from stablegrad.envs.ids import Backend, EnvId, backend_of, parse
 from stablegrad.envs.schedule import GameTask, equal_change_points, first_game, parse_schedule
 from stablegrad.errors import UserError
 from stablegrad.settings import annotations, coerce, setting
+from stablegrad.text import quoted
 
 _ATARI = {
     "frame_skip": 4,
@@ -189,7 +190,7 @@ class EnvSpec:
             try:
                 given[name] = coerce(values[name], annotation)
             except ValueError as error:
-                problems.append(f"--{name} {values[name]!r}: {error}")
+                problems.append(f"--{name} {quoted(values[name])}: {error}")
         problems += _range_problems(given)
         tasks = _tasks(given, problems)
         env_id = _parsed(given, problems)

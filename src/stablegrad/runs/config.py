@@ -234,8 +234,12 @@ def _unknown(algo: str, name: str, known: Mapping[str, Any]) -> str:
 
 def _expand_faithful(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
     """`faithful` switches every named published behaviour on; a value given beside it wins."""
-    if not settings.coerce(values.pop("faithful", False), bool):
-        return values
+    asked = values.pop("faithful", False)
+    try:
+        if not settings.coerce(asked, bool):
+            return values
+    except ValueError as error:
+        raise UserError(f"--faithful {asked!r}: {error}") from None
     published = dict(kind.published_behaviour)
     optimizer = values.get("optimizer", published.get("optimizer", kind.defaults.get("optimizer")))
     if optimizer != "kron":
