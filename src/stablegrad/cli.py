@@ -1,10 +1,19 @@
 """The command line: one entry point, thin commands, and one clear message for a user's mistake."""
 
+import errno
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
 from stablegrad.errors import BAD_USAGE, DONE, FAILED, UserError, nearest
+from stablegrad.text import printable, say, speak_any_encoding
+
+# What is wrong with a path that somebody named, as against what is wrong with the machine.
+_OF_PATHS = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EINVAL,
+})  # fmt: skip
 
 COMMANDS = {
     "pqn": ("train:pqn", "train PQN"),
@@ -31,6 +40,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the value is the exit code: 0 done, 1 failed, 2 bad usage, 75 stopped and resumable."""
+    speak_any_encoding()
+    _show_warnings()
     arguments = list(sys.argv[1:] if argv is None else argv)
     show_traceback = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
@@ -39,24 +50,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if show_traceback:
             raise
-        problems = error.problems
-        print(f"error: {problems[0]}", *(f"       {problem}" for problem in problems[1:]), sep="\n", file=sys.stderr)
-        return BAD_USAGE
+        return _complain(error.problems, BAD_USAGE)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return FAILED
+        return _complain(["interrupted"], FAILED)
     except BrokenPipeError:
         return FAILED
+    except OSError as error:
+        # The last net: what a command knows better it says itself, before it starts.
+        if show_traceback or error.errno is None:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _complain([f"{where}{error.strerror}"], BAD_USAGE if error.errno in _OF_PATHS else FAILED)
+
+
+def _complain(problems: Sequence[str], code: int) -> int:
+    """Print the problems as one error, a line each, and give the exit code back."""
+    first, *others = map(printable, problems)
+    say(f"error: {first}", *(f"       {problem}" for problem in others), file=sys.stderr)
+    return code
+
+
+class _Warnings(logging.Handler):
+    """Prints the package's warnings, which may name what others named, on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record), file=sys.stderr)
+
+
+def _show_warnings() -> None:
+    logger = logging.getLogger("stablegrad")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))
 
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
+        say(overview())
         return DONE if arguments else BAD_USAGE
     if arguments[0] == "--version":
         from stablegrad import __version__
 
-        print(f"stablegrad {__version__}")
+        say(f"stablegrad {__version__}")
         return DONE
     name, *rest = arguments
     if name not in COMMANDS:

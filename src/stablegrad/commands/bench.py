@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from stablegrad import api
 from stablegrad.agents import AGENTS
-from stablegrad.commands.parsing import Parser, add_settings
+from stablegrad.commands.parsing import Parser, add_settings, whole
+from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, UserError
 from stablegrad.runs.config import RunConfig, known_fields, section_types
 from stablegrad.runs.folder import describe_machine
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         example="stablegrad bench pqn --total_timesteps 20480 --vary optimizer=radam,kron --vary diagnostics=off,light",
     )
     parser.add_argument("--vary", action="append", default=[], metavar="SETTING=A,B", help="values to compare")
-    parser.add_argument("--repeats", type=int, default=3, help="times that each configuration runs [3]")
+    parser.add_argument("--repeats", type=whole, default=3, help="times that each configuration runs [3]")
     parser.add_argument("--json", metavar="FILE", help="also write every figure, with the machine, to a file")
     for name, section in section_types(algo).items():
         add_settings(parser, name, section, dict(AGENTS[algo].defaults))
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         for results, config in zip(measured, configs, strict=True):
             results.append(_measure(config))
     results = [_summary(cell, runs) for cell, runs in zip(cells, measured, strict=True)]
-    Console().print(_table(algo, results, repeats))
+    Terminal().print(_table(algo, results, repeats))
     if file is not None:
         record = {
             "algo": algo,

@@ -23,10 +23,10 @@ class Board:
         self._printed = time.monotonic()
         self._tasks: dict[Path, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
-            TextColumn("{task.fields[speed]:>7} steps/s  return {task.fields[value]:>7}"),
+            TextColumn("{task.fields[speed]:>7} steps/s  return {task.fields[value]:>7}", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from stablegrad.commands.parsing import Parser
 from stablegrad.errors import DONE, UserError, nearest
+from stablegrad.text import say
 
 
 def list_names(argv: list[str]) -> int:
@@ -11,16 +12,16 @@ def list_names(argv: list[str]) -> int:
     parser.add_argument("kind", nargs="?", help="one of the kinds (default: all of them)")
     kind = parser.parse(argv).kind
     if kind == "published_flags":
-        print(_published_flags(), end="")
+        say(_published_flags().rstrip("\n"))
         return DONE
     kinds = _kinds()
     if kind is not None and kind not in kinds:
         raise UserError(f"unknown kind '{kind}'{nearest(kind, kinds)}; known: {', '.join(kinds)}")
     for name, values in kinds.items():
         if kind is None:
-            print(f"{name}: {', '.join(values)}")
+            say(f"{name}: {', '.join(values)}")
         elif kind == name:
-            print(*values, sep="\n")
+            say(*values)
     return DONE
 
 
@@ -30,7 +31,7 @@ def explain(argv: list[str]) -> int:
     parser = Parser("explain", "What a metric is: unit, definition, measuring point, source.",
                     example="stablegrad explain ranks/srank")  # fmt: skip
     parser.add_argument("metric", help="a metric's name, as in metrics.jsonl")
-    print(catalogue.explain(parser.parse(argv).metric))
+    say(catalogue.explain(parser.parse(argv).metric))
     return DONE
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -20,6 +19,7 @@ from stablegrad.nn.spec import ENCODERS, TRUNKS, NetworkSpec
 from stablegrad.registry import is_user_file, load_user_object
 from stablegrad.runs.config import RunConfig, section_types
 from stablegrad.settings import build
+from stablegrad.text import say
 from stablegrad.training.contract import check_resume
 from stablegrad.training.loop import agent_setup
 
@@ -66,12 +66,11 @@ def main(argv: list[str]) -> int:
     given = vars(parser.parse(argv))
     assert kind is not None
     broken = 0
-    print(f"{kind} {name}")
+    say(f"{kind} {name}")
     for promise, problems in _to_the_end(_CHECKS[kind](name, given)):
         broken += bool(problems)
-        print(f"  {'FAIL' if problems else 'ok':4}  {promise}", *(f"          {p}" for p in problems), sep="\n")
-        sys.stdout.flush()
-    print(f"{broken} broken" if broken else "every promise is kept")
+        say(f"  {'FAIL' if problems else 'ok':4}  {promise}", *(f"          {p}" for p in problems))
+    say(f"{broken} broken" if broken else "every promise is kept")
     return FAILED if broken else DONE
 
 

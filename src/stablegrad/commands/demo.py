@@ -3,13 +3,13 @@
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from stablegrad import demo
 from stablegrad.api import available_cores
 from stablegrad.commands.board import Board
-from stablegrad.commands.parsing import Parser
+from stablegrad.commands.parsing import Parser, whole
+from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.reports.report import write_report
 from stablegrad.runs.folder import RunFolder
@@ -25,9 +25,9 @@ def main(argv: list[str]) -> int:
         example="stablegrad demo --run_dir demo",
     )
     parser.add_argument("--run_dir", default="demo", help="where the five runs and the page go [demo]")
-    parser.add_argument("--seed", type=int, default=1, help="seed of every arm [1]")
-    parser.add_argument("--slots", type=int, default=available_cores(), help="runs at a time [all cores]")
-    parser.add_argument("--total_timesteps", type=int, help="steps of each arm [120000]; fewer only to try it out")
+    parser.add_argument("--seed", type=whole, default=1, help="seed of every arm [1]")
+    parser.add_argument("--slots", type=whole, default=available_cores(), help="runs at a time [all cores]")
+    parser.add_argument("--total_timesteps", type=whole, help="steps of each arm [120000]; fewer only to try it out")
     arguments = parser.parse(argv)
     if arguments.slots < 1:
         raise UserError(f"--slots {arguments.slots}: must be at least 1")
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     overrides = {} if steps is None else {"total_timesteps": steps}
     folders = _folders(Path(arguments.run_dir), arguments.seed, overrides)
 
-    console = Console()
+    console = Terminal()
     console.print(_introduction(len(folders), arguments.seed))
     started = time.monotonic()
     # Kron takes about as long as the other arms together: first in line, it does not end alone.

@@ -4,16 +4,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stablegrad.commands.parsing import Parser
+from stablegrad.commands.parsing import Parser, whole
+from stablegrad.commands.terminal import Terminal
 from stablegrad.doctor import Comparison, Examination, Finding, compare, examine, illness
 from stablegrad.doctor.pictures import number, sparkline
 from stablegrad.errors import DONE, UserError
+from stablegrad.text import say
 
 COLOURS = {"critical": "red", "warning": "yellow", "info": "cyan"}
 _LAYERS_NAMED = 4
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--capacity",
         nargs="?",
-        type=int,
+        type=whole,
         const=500,
         metavar="STEPS",
         help="also how many steps a copy of the newest checkpoint's network needs to fit random targets, beside the"
@@ -49,9 +51,9 @@ def main(argv: list[str]) -> int:
         comparison = compare(arguments.run, arguments.other)
         record, shown = comparison.record, lambda: Group(page(comparison.first), beside(comparison))
     if arguments.json:
-        print(json.dumps(record(), indent=2))
+        say(json.dumps(record(), indent=2))
     else:
-        Console().print(shown())
+        Terminal().print(shown())
     return DONE
 
 

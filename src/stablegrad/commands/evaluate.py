@@ -2,15 +2,15 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from stablegrad import api
-from stablegrad.commands.parsing import Parser
+from stablegrad.commands.parsing import Parser, finite, whole
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import DONE, UserError
 from stablegrad.tables.scores import normaliser
+from stablegrad.text import say
 
 
 def main(argv: list[str]) -> int:
@@ -22,10 +22,10 @@ def main(argv: list[str]) -> int:
         example="stablegrad eval runs/pqn-Breakout-1-0123456789 --episodes 30 --seed 7",
     )
     parser.add_argument("run", help="the run's folder")
-    parser.add_argument("--episodes", type=int, help="whole games to play [30]")
-    parser.add_argument("--seed", type=int, help="seed of the games [0]")
-    parser.add_argument("--epsilon", type=float, help="chance of a uniform action [the protocol's]")
-    parser.add_argument("--task", type=int, help="of a task schedule only this one, counted from 1 [each of them]")
+    parser.add_argument("--episodes", type=whole, help="whole games to play [30]")
+    parser.add_argument("--seed", type=whole, help="seed of the games [0]")
+    parser.add_argument("--epsilon", type=finite, help="chance of a uniform action [the protocol's]")
+    parser.add_argument("--task", type=whole, help="of a task schedule only this one, counted from 1 [each of them]")
     parser.add_argument("--video", metavar="FILE", help="also draw the first of the games: a name in .mp4 or .gif")
     parser.add_argument("--json", action="store_true", help="print one JSON object with every score")
     arguments = parser.parse(argv)
@@ -45,10 +45,9 @@ def main(argv: list[str]) -> int:
     judged = [_judge_agent(run, run.config.env, task, arguments) for task in _tasks(run.config.env, arguments.task)]
     if arguments.json:
         found = {"tasks": judged} if len(judged) > 1 else judged[0]
-        json.dump({"run": str(run.path), **found}, sys.stdout)
-        print()
+        say(json.dumps({"run": str(run.path), **found}))
     else:
-        print("\n\n".join(map(_lines, judged)))
+        say("\n\n".join(map(_lines, judged)))
     return DONE
 
 
@@ -94,10 +93,7 @@ def _judge_classifier(run: api.Run, arguments: argparse.Namespace) -> int:
     classifier = run.classifier()
     found = {**classifier.metrics(), **classifier.evaluate()}
     if arguments.json:
-        json.dump({"run": str(run.path), "images": classifier.images.source, **found}, sys.stdout)
-        print()
+        say(json.dumps({"run": str(run.path), "images": classifier.images.source, **found}))
     else:
-        for name, value in found.items():
-            print(f"{name}: {value:.4g}")
-        print(f"images: {classifier.images.source}")
+        say(*(f"{name}: {value:.4g}" for name, value in found.items()), f"images: {classifier.images.source}")
     return DONE

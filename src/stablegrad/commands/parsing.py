@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from stablegrad.errors import UserError, nearest
-from stablegrad.settings import annotations, describe
+from stablegrad.settings import annotations, coerce, describe
+from stablegrad.text import quoted
 
 _UNSET = argparse.SUPPRESS
 
@@ -43,6 +44,23 @@ class Parser(argparse.ArgumentParser):
         if problems:
             raise UserError(problems)
         return namespace
+
+
+def whole(text: str) -> int:
+    """The type of an option that takes a whole number: what a setting of that type takes."""
+    return _of_type(text, int)
+
+
+def finite(text: str) -> float:
+    """The type of an option that takes a finite number."""
+    return _of_type(text, float)
+
+
+def _of_type(text: str, annotation: Callable[[str], Any]) -> Any:
+    try:
+        return coerce(text, annotation)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
 
 
 def underscored(argument: str) -> str:

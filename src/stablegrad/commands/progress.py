@@ -6,9 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from stablegrad.commands.terminal import Terminal
 from stablegrad.runs.config import RunConfig
 
 _REDRAW_SECONDS = 0.2
@@ -18,15 +18,15 @@ class ProgressBar:
     """An observer: steps, steps/s, the newest mean return, time left."""
 
     def __init__(self, path: Path, config: RunConfig, *, quiet: bool = False) -> None:
-        console = Console()
+        console = Terminal()
         self._shown = console.is_terminal and not quiet
         self._latest: Mapping[str, Any] = {}
         self._drawn = 0.0
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[speed]:>7} steps/s  {task.fields[label]} {task.fields[value]:>8}"),
+            TextColumn("{task.fields[speed]:>7} steps/s  {task.fields[label]} {task.fields[value]:>8}", markup=False),
             TimeRemainingColumn(),
             console=console,
             disable=not self._shown,

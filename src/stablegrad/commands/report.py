@@ -9,6 +9,7 @@ from stablegrad.errors import DONE
 from stablegrad.integrations.trackers import TRACKERS
 from stablegrad.integrations.trackers import upload as mirror
 from stablegrad.reports.report import write_report
+from stablegrad.text import say
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
         findings=examine(first).records() if alone else (),
         files=not arguments.no_files,
     )
-    print(f"report: {page}")
+    say(f"report: {page}")
     return DONE
 
 
@@ -49,5 +50,5 @@ def upload(argv: list[str]) -> int:
     parser.add_argument("--to", required=True, help=f"one of {', '.join(TRACKERS)}, or path/to/file.py:Name")
     arguments = parser.parse(argv)
     rows = mirror(Path(arguments.run), arguments.to)
-    print(f"{rows} rows of {arguments.run} are in {arguments.to}")
+    say(f"{rows} rows of {arguments.run} are in {arguments.to}")
     return DONE

@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from stablegrad.commands.parsing import Parser
+from stablegrad.commands.parsing import Parser, whole
 from stablegrad.commands.report import main as write_report
 from stablegrad.commands.sweep_view import Board, Watch, failures, headline
+from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.sweeps.file import read
 from stablegrad.sweeps.folder import SweepFolder
@@ -64,7 +65,7 @@ def run(argv: list[str]) -> int:
     plan = expand(sweep, threads=arguments.threads)
     out = Path(arguments.out) if arguments.out is not None else Path("runs") / sweep.name
     executor = make_executor(arguments, plan)
-    console = Console()
+    console = Terminal()
     if arguments.dry_run:
         from stablegrad.commands.sweep_plan import show_plan
 
@@ -107,10 +108,10 @@ def _conclude(folder: SweepFolder, console: Console, *, report: bool) -> int:
 def add_executor_options(parser: Parser) -> None:
     """Where runs are trained: shared by `sweep` and `sweep tune`."""
     group = parser.add_argument_group("where the runs are trained")
-    group.add_argument("--slots", type=int, help="runs at a time [cores / threads, or GPUs x runs per GPU]")
-    group.add_argument("--threads", type=int, default=1, help="CPU threads of a run that the file does not set [1]")
+    group.add_argument("--slots", type=whole, help="runs at a time [cores / threads, or GPUs x runs per GPU]")
+    group.add_argument("--threads", type=whole, default=1, help="CPU threads of a run that the file does not set [1]")
     group.add_argument("--gpus", metavar="0,1", help='GPUs to spread the runs over; the file sets device = "cuda"')
-    group.add_argument("--runs_per_gpu", type=int, default=1, help="runs that share a GPU [1]")
+    group.add_argument("--runs_per_gpu", type=whole, default=1, help="runs that share a GPU [1]")
     group.add_argument("--executor", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster")
     group.add_argument("--address", help="the Ray cluster: auto, HOST:PORT [start Ray on this machine]")
 

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stablegrad import api
-from stablegrad.commands.parsing import Parser
+from stablegrad.commands.parsing import Parser, whole
 from stablegrad.commands.sweep import parse_time
 from stablegrad.commands.sweep_plan import prices_of
+from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, UserError
 from stablegrad.sweeps import presets, scale
 from stablegrad.sweeps.file import SweepFile, write
@@ -36,10 +37,10 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE",
                         help="change a setting everywhere; several values, with commas, vary it")  # fmt: skip
-    parser.add_argument("--slots", type=int, default=api.available_cores(), help="runs at a time for --scale [cores]")
+    parser.add_argument("--slots", type=whole, default=api.available_cores(), help="runs at a time for --scale [cores]")
     parser.add_argument("--calibration", default="3m", metavar="TIME", help="time that --scale may measure for [3m]")
     arguments = parser.parse(argv)
-    console = Console()
+    console = Terminal()
     if arguments.write is None:
         if arguments.scale or arguments.set:
             raise UserError("--scale and --set change a preset that is written: add --write NAME FILE")

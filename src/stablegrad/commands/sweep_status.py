@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
 
 from stablegrad.commands.parsing import Parser
 from stablegrad.commands.sweep_view import Watch, render
+from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE
 from stablegrad.sweeps.file import read
 from stablegrad.sweeps.folder import SweepFolder
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--once", action="store_true", help="print the table once, also in a terminal")
     arguments = parser.parse(argv)
     folder = SweepFolder.open(_folder(Path(arguments.sweep), arguments.out))
-    watch, console = Watch(folder), Console()
+    watch, console = Watch(folder), Terminal()
     if not console.is_terminal or arguments.once:
         console.print(render(folder, watch.now()))
         return DONE

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stablegrad.commands.parsing import Parser
 from stablegrad.commands.sweep import add_executor_options, deadline, make_executor, parse_time
+from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, STOPPED
 from stablegrad.sweeps.file import read, write
 from stablegrad.sweeps.tuning import Best, Tuning
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     out = Path(arguments.out) if arguments.out is not None else Path("runs") / f"{sweep.name}_tune"
     tuning = Tuning(sweep, out, threads=arguments.threads)
     executor = make_executor(arguments, tuning.plan)
-    console = Console()
+    console = Terminal()
     with StopRequest() as stop, console.status("starting") as status:
         until = deadline(budget)
         bests = tuning.run(

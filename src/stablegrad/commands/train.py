@@ -10,7 +10,7 @@ from typing import Any
 
 from stablegrad import api
 from stablegrad.agents import AGENTS
-from stablegrad.commands.parsing import Parser, add_settings
+from stablegrad.commands.parsing import Parser, add_settings, whole
 from stablegrad.commands.progress import ProgressBar
 from stablegrad.doctor import examine
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
@@ -18,6 +18,7 @@ from stablegrad.reports.report import write_report
 from stablegrad.runs.config import RunConfig, section_types
 from stablegrad.runs.folder import RunLocked
 from stablegrad.runs.published import dropped_flag
+from stablegrad.text import say
 from stablegrad.training.loop import RunFailed
 
 _TITLES = {
@@ -70,7 +71,7 @@ def resume(argv: list[str]) -> int:
     arguments = parser.parse(argv)
     run = api.load_run(arguments.run)
     if run.status["state"] == "done":
-        print(f"{run.path} is done: {run.status['step']:,} steps")
+        say(f"{run.path} is done: {run.status['step']:,} steps")
         return DONE
     return _finish(run.path, lambda bar: api.resume(run.path, observers=[bar]), run.config, quiet=arguments.quiet)
 
@@ -82,7 +83,7 @@ def fork(argv: list[str]) -> int:
                     example="stablegrad fork runs/a --run_dir runs/b --learning_rate 1e-4")  # fmt: skip
     parser.add_argument("run", help="the run to start from")
     parser.add_argument("--run_dir", required=True, help="the new run's folder")
-    parser.add_argument("--step", type=int, help="the checkpoint's step (default: the newest)")
+    parser.add_argument("--step", type=whole, help="the checkpoint's step (default: the newest)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no page")
     source = next((argument for argument in argv if not argument.startswith("-")), None)
     if source is not None and source != "--help":
@@ -128,13 +129,13 @@ def _train_seeds(config: RunConfig, run_dir: str | None, *, quiet: bool) -> int:
         with ProgressBar(Path(run_dir or config.name), config, quiet=quiet) as bar:
             runs = api.train_seeds(config, run_dir=run_dir, observers=[bar])
     except (RunFailed, RunLocked) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return FAILED
     if runs[-1].status["state"] == "stopped":
-        print(f"stopped at step {runs[-1].status['step']:,}; go on with: stablegrad resume {runs[-1].path}")
+        say(f"stopped at step {runs[-1].status['step']:,}; go on with: stablegrad resume {runs[-1].path}")
         return STOPPED
-    print("\n".join(_summary(run) for run in runs))
-    print(f"compare: stablegrad report {' '.join(str(run.path) for run in runs)}")
+    say(*map(_summary, runs))
+    say(f"compare: stablegrad report {' '.join(str(run.path) for run in runs)}")
     return DONE
 
 
@@ -184,14 +185,14 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
         with ProgressBar(path, config, quiet=quiet) as bar:
             run = start(bar)
     except (RunFailed, RunLocked) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return FAILED
     if run.status["state"] == "stopped":
-        print(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
+        say(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
         return STOPPED
     if not quiet:
         write_report(run.path, run.folder.report, findings=examine(run.path).records(), files=False)
-    print(_summary(run))
+    say(_summary(run))
     return DONE
 
 

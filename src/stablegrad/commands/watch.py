@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from stablegrad.commands.doctor import COLOURS
-from stablegrad.commands.parsing import Parser
+from stablegrad.commands.parsing import Parser, finite
+from stablegrad.commands.terminal import Terminal
 from stablegrad.doctor import Examination, Signals, judge
 from stablegrad.doctor.pictures import chart, number, sparkline
 from stablegrad.doctor.signals import Series
@@ -40,6 +41,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
 
 _ENDED = frozenset({"done", "stopped", "failed"})
 _SILENCE_SECONDS = 30.0
+_LONGEST_SECONDS = 86_400
 
 
 def main(argv: list[str]) -> int:
@@ -51,12 +53,12 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--once", action="store_true", help="print once and end, for scripts")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between looks [2]")
+    parser.add_argument("--every", type=finite, default=2.0, help="seconds between looks [2]")
     arguments = parser.parse(argv)
-    if arguments.every <= 0:
-        raise UserError(f"--every {arguments.every}: must be positive")
+    if not 0 < arguments.every <= _LONGEST_SECONDS:
+        raise UserError(f"--every {arguments.every}: must be more than 0 and at most {_LONGEST_SECONDS}")
     path = Path(arguments.run)
-    console = Console()
+    console = Terminal()
     examination = judge(Signals.read(path))
     if arguments.once:
         console.print(screen(examination))
