@@ -41,8 +41,8 @@ def test_medium_is_the_published_encoder() -> None:
 def test_the_encoder_is_what_its_definition_says() -> None:
     """A twin of functional calls, with the network's own parameters and masks drawn outside.
 
-    In float64 (1 / 255 is the float32 number that the network holds): whatever the order of a processor's sums, outputs of
-    about 1 that come from sums of up to 1,152 products agree to 1e-12, some 5,000 roundings.
+    In float64 (1 / 255 is the float32 number that the network holds): whatever the order of a processor's sums,
+    outputs of about 1 that come from sums of up to 1,152 products agree to 1e-12, some 5,000 roundings.
     """
     network = _network(use_ln=True).double()
     masks = draw_masks(network, 4, torch.Generator().manual_seed(2))
