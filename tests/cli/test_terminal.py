@@ -64,7 +64,8 @@ def test_text_in_brackets_is_text():
 def test_plain_lines_warnings_and_errors_do_not_act(capsys):
     say(HOSTILE, "two\nlines")
     assert main(["pqn", "--optimizer", HOSTILE]) == 2
-    logging.getLogger("stablegrad").warning("%s is not there", HOSTILE)
+    # Without the half of a pair: pytest's own record of the warning could not be sent between its processes.
+    logging.getLogger("stablegrad").warning("%s is not there", HOSTILE[:-1])
     captured = capsys.readouterr()
     assert acts(captured.out + captured.err) == []
     assert captured.out.endswith("two\nlines\n")

@@ -118,7 +118,7 @@ def test_evaluation_has_its_own_time_limit():
         ({"frame_skip": 0}, "--frame_skip 0: must be at least 1"),
         ({"max_episode_steps": 0}, "--max_episode_steps 0: must be at least 1"),
         ({"repeat_action_probability": 1.5}, "--repeat_action_probability 1.5: must be a probability"),
-        ({"eval_epsilon": float("nan")}, "--eval_epsilon nan: must be a probability"),
+        ({"eval_epsilon": float("nan")}, "--eval_epsilon nan: must be a finite number"),
         ({"env_id": "CartPole-v1", "noop_max": 30}, "--noop_max does not apply to CartPole-v1"),
         ({"env_id": "CartPole-v1", "protocol": "published"}, "--protocol does not apply to CartPole-v1"),
         ({"env_id": "CartPole-v1", "env_backend": "envpool"}, "--env_backend does not apply to CartPole-v1"),

@@ -22,11 +22,11 @@ class Evaluation:
 
     scores: tuple[float, ...]
     lengths: tuple[int, ...]
-    idle_steps: tuple[int, ...]
     epsilon: float
     seed: int
     first_seed: int
     first_actions: np.ndarray = field(repr=False, compare=False)
+    idle_steps: tuple[int, ...] = ()
 
     def summary(self) -> dict[str, float]:
         """mean, standard_error, median, min, max of the scores, and the share of idle steps."""

@@ -39,16 +39,19 @@ def still_learns(module: nn.Module, fresh: nn.Module, obs: Tensor, *, budget: in
 
 def reads_observations(agent: Agent, obs: Tensor) -> str:
     """The first group whose module takes observations alone. UserError where there is none."""
+    reasons = []
     for group, module in agent.groups.items():
         if not taps.layers(module):
             continue
         try:
             with torch.no_grad(), undisturbed(module):
                 module(obs[:2])
-        except Exception:  # noqa: BLE001 - the agent's own network may raise anything; what it says is that it cannot
-            continue
-        return group
-    raise UserError("no network of this agent takes observations alone: its capacity cannot be measured")
+        except Exception as error:  # noqa: BLE001 - the agent's own network may raise anything
+            reasons.append(f"{group}: {type(error).__name__}: {error}")
+        else:
+            return group
+    told = f" ({'; '.join(reasons)})" if reasons else ""
+    raise UserError(f"no network of this agent takes observations alone: its capacity cannot be measured{told}")
 
 
 def observations(agent: Agent, spec: EnvSpec, *, count: int, seed: int, task: int | None = None) -> Tensor:
