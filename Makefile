@@ -1,18 +1,21 @@
-# make demo | test | check | evidence | oracles | venv.  Another index for torch: make demo TORCH_INDEX=https://…
+# make demo | test | check | portability | evidence | oracles | venv.  Torch from elsewhere: make demo TORCH_INDEX=https://…
 PYTHON ?= python3
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-TORCH := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+TESTS := $(BIN)/python -m pytest
 
-.PHONY: demo test check evidence oracles venv lint clean
+.PHONY: demo test check portability evidence oracles venv lint clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+# Another index for torch has torch alone: what torch needs comes with the rest, from the usual one.
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
-	$(INSTALL) $(TORCH) torch==2.13.0
+ifneq ($(TORCH_INDEX),)
+	$(INSTALL) --index-url $(TORCH_INDEX) --no-deps torch
+endif
 	$(INSTALL) --editable .
 	touch $@
 
@@ -26,7 +29,7 @@ demo: $(VENV)/.core
 	$(BIN)/stablegrad demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not evidence and not oracle"
+	$(TESTS) -m "not evidence and not oracle"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -36,8 +39,12 @@ lint: $(VENV)/.dev
 
 check: lint test
 
+# The numeric tests as other processors do their sums, with one thread and with two.
+portability: $(VENV)/.dev
+	$(BIN)/python tests/portability.py
+
 evidence: $(VENV)/.dev
-	$(BIN)/python -m pytest -m evidence --timeout=7200
+	$(TESTS) -m evidence --timeout=7200
 
 # kron_torch pulls triton and rliable needs pandas<3: each oracle gets its own environment.
 oracles:

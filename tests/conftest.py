@@ -15,6 +15,9 @@ import pytest
 
 from image_files import write_idx_pair
 from optional_parts import OPTIONAL
+from portability import NUMERIC
+
+TESTS = Path(__file__).parent
 
 ACCOUNTS = ("WANDB_", "MLFLOW_", "TRACKIO_", "STABLEGRAD_", "XDG_", "MPL", "MATPLOTLIB", "TORCH_HOME", "TORCH_LOGS")
 """Beginnings of environment variables that lead to somebody's data, caches, settings or accounts."""
@@ -73,6 +76,8 @@ def write_fashion_mnist() -> Callable[..., Path]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     there: dict[str, bool] = {}
     for item in items:
+        if item.path.parent.parent == TESTS and item.path.parent.name in NUMERIC:
+            item.add_marker("numeric")
         for mark in item.iter_markers("needs"):
             (part,) = mark.args
             if part not in OPTIONAL:

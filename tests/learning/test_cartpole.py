@@ -1,6 +1,7 @@
 """CartPole-v1 is solved: at least 475 of 500 over 100 evaluation games, by every seed, within the stated steps.
 
-`make test` trains one seed of each agent, `make evidence` the other two.
+That is a fact about seeds and processors, and takes minutes: `make evidence`. `make test` trains each agent for a
+quarter of those steps and asks for far more than chance.
 """
 
 from pathlib import Path
@@ -33,23 +34,25 @@ BUDGETS = {
 }  # fmt: skip
 
 
-def score(algo: str, seed: int, folder: Path, **changes: object) -> float:
+def score(algo: str, folder: Path, *, episodes: int, **changes: object) -> float:
     """The mean evaluation score of a run within its budget."""
-    run = stablegrad.train({**SHARED, **BUDGETS[algo], **changes, "algo": algo, "seed": seed}, run_dir=folder)
-    return run.evaluate(episodes=100, seed=3).summary()["mean"]
+    run = stablegrad.train({**SHARED, **BUDGETS[algo], **changes, "algo": algo}, run_dir=folder)
+    return run.evaluate(episodes=episodes, seed=3).summary()["mean"]
 
 
 @pytest.mark.parametrize("algo", BUDGETS)
-def test_cartpole_is_solved(algo: str, tmp_path: Path):
-    assert score(algo, 1, tmp_path / "run") >= 475
+def test_cartpole_is_learnt(algo: str, tmp_path: Path):
+    """Four seeds of each agent came to between 168 and 374, and random play comes to 22: half the worst is no luck."""
+    quarter = BUDGETS[algo]["total_timesteps"] // 4
+    assert score(algo, tmp_path / "run", episodes=20, total_timesteps=quarter) >= 84
+
+
+def test_cartpole_is_not_learnt_by_an_agent_that_hardly_moves(tmp_path: Path):
+    assert score("ppo", tmp_path / "run", episodes=20, total_timesteps=4096, learning_rate=1e-6) < 84
 
 
 @pytest.mark.evidence
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("algo", BUDGETS)
 def test_cartpole_is_solved_by_every_seed(algo: str, seed: int, tmp_path: Path):
-    assert score(algo, seed, tmp_path / "run") >= 475
-
-
-def test_cartpole_is_not_solved_by_an_agent_that_hardly_learns(tmp_path: Path):
-    assert score("ppo", 1, tmp_path / "run", total_timesteps=4096, learning_rate=1e-6) < 100
+    assert score(algo, tmp_path / "run", episodes=100, seed=seed) >= 475
