@@ -4,7 +4,6 @@ import json
 import logging
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -69,17 +68,14 @@ def test_a_sink_that_hangs_neither_slows_training_nor_keeps_the_process(monkeypa
 
     class Hanging(Memory):
         def log(self, step, scalars):
-            release.wait(30)
+            release.wait()
 
     mirror = Mirror("hanging", Hanging)
-    started = time.monotonic()
     for step in range(5000):
-        mirror.on_row({"step": step})
+        mirror.on_row({"step": step})  # had training waited for any, this would hang too
     mirror.close()
-    taken = time.monotonic() - started
     release.set()
     assert mirror.dropped > 3000  # the queue is bounded: what it cannot hold is counted, not kept
-    assert taken < 10  # one row blocks for 30 s: had training waited for any, this would show
 
 
 def test_a_sink_that_is_behind_gets_what_is_queued_and_is_closed():

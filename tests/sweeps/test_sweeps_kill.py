@@ -65,15 +65,14 @@ def started(folder: Path) -> tuple["subprocess.Popen[bytes]", Path]:
     """A sweep that is in the middle of its first long run, and that run's folder."""
     (folder / "killed.toml").write_text(FILE)
     process = sweep(folder)
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
+    while process.poll() is None:
         time.sleep(0.05)
         with contextlib.suppress(UserError, StopIteration):
             long = run_of(folder / "runs/killed", "long", 1)
             at = RunFolder(long).status
             if at["state"] == "running" and at["step"] >= 512:
                 return process, long
-    raise AssertionError("the long run never began")
+    raise AssertionError("the sweep ended before its long run was in the middle")
 
 
 def test_killed_with_everything_and_started_again_it_ends_the_same(tmp_path) -> None:
@@ -90,7 +89,7 @@ def test_killed_with_everything_and_started_again_it_ends_the_same(tmp_path) -> 
 
     # The second seed's long run is beside the point here.
     (tmp_path / "killed.toml").write_text(FILE.replace("[1, 2]", "[1]"))
-    assert sweep(tmp_path).wait(200) == 0
+    assert sweep(tmp_path).wait() == 0
     assert finished == {path: path.stat().st_mtime_ns for path in finished}, "what is done is not touched again"
     assert RunFolder(long).status | {"time": 0} == {"state": "done", "step": 4096, "time": 0}
 
@@ -106,13 +105,9 @@ def test_when_only_the_sweep_is_killed_its_runs_save_and_stop_by_themselves(tmp_
     process, long = started(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 60
-    while RunFolder(long).status["state"] == "running" and time.monotonic() < deadline:
+    while is_claimed(long):  # as long as its process lives
         time.sleep(0.05)
     assert RunFolder(long).status["state"] == "stopped"
-    while is_claimed(long) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_claimed(long)
 
 
 def trained_straight(config: RunConfig, path: Path) -> RunFolder:

@@ -75,7 +75,7 @@ def test_the_next_run_is_asked_for_only_when_there_is_room(scripted, stand_in) -
 
 
 def test_a_stop_lets_runs_save_and_leaves_the_rest(scripted, stand_in, monkeypatch) -> None:
-    monkeypatch.setattr(process, "_PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(process, "_PATIENCE_SECONDS", 2.0)
     soft, deaf, later = scripted("soft", seconds=60), scripted("deaf", seconds=60, deaf=True), scripted("later")
     both = lambda: all((run / "seen.json").exists() for run in (soft, deaf))  # noqa: E731
     codes = LocalPool(2, environment=[stand_in]).run([soft, deaf, later], stop=both)
@@ -147,7 +147,7 @@ def test_the_real_process_stops_when_its_starter_is_gone(scripted) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         alone.wait(1.0)
     alone.stdin.close()
-    assert alone.wait(10) == STOPPED
+    assert alone.wait() == STOPPED
     assert run.exists()
 
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import DQN, PPO, PQN, RAINBOW, SMALL, assert_identical, final_state, tensors_of
+from small_runs import DQN, PPO, PQN, RAINBOW, SMALL, assert_identical, final_state, never, tensors_of
 
 from stablegrad import api
 from stablegrad.agents.dqn import DQN as DQNAgent
@@ -247,18 +247,29 @@ def _wait_for_step(process: "subprocess.Popen[bytes]", folder: RunFolder, step: 
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody stops, of seconds: long enough for a signal to meet its like in the middle."""
+    settings = {**CARTPOLE, "total_timesteps": 5120, "checkpoint_every": 640, "optimizer": "kron"}
+    config = RunConfig.resolve("pqn", {**SMALL, **settings})
+    folder = RunFolder.create(tmp_path_factory.mktemp("unbroken") / "whole", config)
+    training = Training(config)
+    training.attach(folder)
+    training.run(never())
+    training.close()
+    return folder
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_or_stopped_by_a_signal_and_resumed_is_bit_identical(run, tmp_path, number):
-    settings = {**CARTPOLE, "total_timesteps": 12_800, "checkpoint_every": 640, "optimizer": "kron"}
-    whole = run("pqn", settings, name="whole")
-    folder = RunFolder.create(tmp_path / "killed", RunConfig.resolve("pqn", {**SMALL, **settings}))
+def test_killed_or_stopped_by_a_signal_and_resumed_is_bit_identical(whole, tmp_path, number):
+    folder = RunFolder.create(tmp_path / "killed", whole.config)
     process = _start(folder.path)
     _wait_for_step(process, folder, 1280)
     process.send_signal(number)
     code = process.wait()
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 75)
     stopped = int(checkpoint.paths(folder.checkpoints)[0].name.removeprefix("step_"))
-    assert 0 < stopped < 12_800
+    assert 0 < stopped < 5120
     if number != signal.SIGKILL:
         assert folder.status["state"] == "stopped"
         assert folder.status["step"] == stopped
