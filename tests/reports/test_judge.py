@@ -1,5 +1,8 @@
 """What a report may say: differences that are there are found, those that are not are not claimed."""
 
+import shutil
+from math import comb
+
 import numpy as np
 import pytest
 from synthetic_runs import write_run
@@ -44,7 +47,8 @@ def test_a_large_difference_with_five_seeds_is_called_one(tmp_path):
     said = text(supported(judgement))
     assert said.startswith("multi-skip has the highest IQM of 2 arms on 1 game")
     assert "Better than plain, beyond chance" in said
-    assert "Fewer than" not in text(doubts(compared, judgement))
+    assert "Fewer than 10 seeds" in text(doubts(compared, judgement))
+    assert "no permutation test" not in text(doubts(compared, judgement))
     comparison = judgement.of(compared.arms[1]).comparison
     assert comparison.p < 0.05
     assert comparison.probability.point == 1.0
@@ -57,7 +61,24 @@ def test_the_same_difference_with_three_seeds_is_not(tmp_path):
     assert "the evidence supports no ranking of arms" in text(supported(judgement))
     doubted = text(doubts(compared, judgement))
     assert "no permutation test can fall below p = 0.1" in doubted
-    assert "Fewer than 5 seeds" in doubted
+    assert "Fewer than 10 seeds" in doubted
+
+
+@pytest.mark.parametrize("more", [2, 3, 4, 5])
+@pytest.mark.parametrize("fewer", [2, 3])
+def test_what_is_called_beyond_chance_is_never_called_impossible_too(tmp_path, more, fewer):
+    """Arms far apart, with few seeds and other few seeds: one page said p = .046 is beyond chance, and that with its
+    two seeds nothing can be, for it looked at two against two."""
+    two_arms(tmp_path, seeds=more, better=3.0)
+    for seed in range(fewer + 1, more + 1):
+        shutil.rmtree(tmp_path / f"multiskip_residual-Pong-v5-{seed}")
+    compared, judgement = judged([tmp_path])
+    (comparison,) = [v.comparison for v in judgement.verdicts if v.comparison is not None]
+    n, m = more, min(fewer, more)
+    floor = (2 if n == m else 1) / comb(n + m, m)
+    assert comparison.p == pytest.approx(floor)
+    assert ("beyond chance" in text(supported(judgement))) == (floor < 0.05)
+    assert ("no permutation test can fall below" in text(doubts(compared, judgement))) == (floor >= 0.05)
 
 
 def test_with_four_games_three_seeds_are_enough(tmp_path):

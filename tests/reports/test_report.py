@@ -94,7 +94,7 @@ def test_user_text_is_escaped(sweep_page):
 def test_what_is_said_and_shown(sweep_page):
     text = " ".join(Outline(sweep_page[1]).text)
     assert "multi-skip, Kron has the highest IQM of 4 arms on 2 games" in text
-    assert "Fewer than 5 seeds" in text
+    assert "Fewer than 10 seeds" in text
     assert "Each point is the mean over the 6,000 steps before it" in text
     assert "stablegrad report 'a folder'" in text
     assert "2.13.0+cpu" in text

@@ -1,15 +1,22 @@
 """Statistics: literal numbers, naive twins, and versions that are wrong on purpose."""
 
+import itertools
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stablegrad.reports import stats
+from stablegrad.reports import comparisons, stats
 
 RNG = np.random.default_rng
+RECORD = Path(__file__).parents[2] / "benchmarks/results/coverage.json"
+BIMODAL_IQM = 0.8628
+"""3 of 10 scores at 0 +- 0.1, the others at 1 +- 0.1. Of the middle half, 0.05 are the top sixth of the low ones (mean
+0.1 phi(0.967) / 0.167 = 0.150) and 0.45 the lowest 9/14 of the high ones (mean 1 - 0.1 phi(0.366) / 0.643 = 0.942)."""
 
 
 def naive_iqm(scores):
@@ -203,8 +210,60 @@ class TestComparisons:
         assert stats.smallest_p_value(3, 3, 1) == pytest.approx(0.1)  # 2 of the 20 ways to split six runs
         assert stats.smallest_p_value(5, 5, 1) == pytest.approx(2 / 252)
         assert stats.smallest_p_value(3, 3, 2) == pytest.approx(2 / 400)
-        far = stats.permutation_test(np.arange(3.0)[:, None] + 100, np.arange(3.0)[:, None], rng=RNG(23))
-        assert far == pytest.approx(0.1, abs=0.01)
+        assert stats.smallest_p_value(5, 2, 1) == pytest.approx(1 / 21)
+
+    @pytest.mark.parametrize(
+        ("n", "m", "p"), [(3, 3, 2 / 20), (5, 2, 1 / 21), (2, 5, 1 / 21), (2, 2, 2 / 6), (1, 1, 1.0)]
+    )
+    def test_arms_that_do_not_overlap_have_the_smallest_p_value_exactly(self, n, m, p):
+        """All arrangements are counted. Drawn ones gave 5 against 2 seeds p-values below the least there can be."""
+        x, y = np.arange(float(n))[:, None] + 100, np.arange(float(m))[:, None]
+        assert {stats.permutation_test(x, y, rng=RNG(seed)) for seed in range(3)} == {p}
+        assert stats.smallest_p_value(n, m, 1) == p
+        drawn = RNG(0).binomial(10_000, p, size=200)  # how many of 10,000 random shufflings are as extreme
+        assert ((drawn + 1) / 10_001 < p).any() or p == 1
+
+    @pytest.mark.parametrize(("n", "m", "tasks"), [(3, 2, 2), (4, 3, 1), (2, 2, 3)])
+    def test_the_exact_test_agrees_with_a_naive_one(self, n, m, tasks):
+        rng = RNG(31)
+        for _ in range(5):
+            x, y = rng.normal(0.5, 1, (n, tasks)), rng.normal(size=(m, tasks))
+            pooled, seen = np.concatenate([x, y]), []
+            ways = list(itertools.combinations(range(n + m), n))
+            for chosen in itertools.product(ways, repeat=tasks):
+                ours = [[pooled[run, task] for run in chosen[task]] for task in range(tasks)]
+                theirs = [
+                    [pooled[run, task] for run in range(n + m) if run not in chosen[task]] for task in range(tasks)
+                ]
+                seen.append(abs(stats.iqm(np.array(ours).T) - stats.iqm(np.array(theirs).T)))
+            extreme = sum(one >= abs(stats.iqm(x) - stats.iqm(y)) - 1e-12 for one in seen)
+            assert stats.permutation_test(x, y, rng=rng, statistic=stats.iqm) == pytest.approx(extreme / len(seen))
+
+    def test_a_drawn_p_value_is_not_below_the_floor_either(self, monkeypatch):
+        monkeypatch.setattr(comparisons, "EXACT", 10)
+        x, y = np.arange(3.0)[:, None] + 100, np.arange(3.0)[:, None]
+        p = [stats.permutation_test(x, y, rng=RNG(seed), permutations=99) for seed in range(40)]
+        assert min(p) == 0.1 < max(p) < 0.25  # of 99 draws about 10 are as extreme: 0.1 * 99 + 1 = 11 of 100
+
+    def test_the_best_p_values_after_holm_and_who_has_no_chance(self):
+        assert comparisons.best_p_values([(3, 3)], 1).tolist() == [0.1]
+        assert comparisons.best_p_values([(5, 5)] * 7, 1) == pytest.approx([7 * 2 / 252] * 7)
+        assert comparisons.hopeless({"a": (5, 2)}, 1) == []  # 1/21 = 0.048
+        assert comparisons.hopeless({"a": (3, 3)}, 2) == []
+        (alone,) = comparisons.hopeless({"a": (3, 3)}, 1)
+        assert alone.startswith("With 3 seeds against 3 on 1 game no permutation test can fall below p = 0.1: no")
+        (all_of_them,) = comparisons.hopeless(dict.fromkeys("abcdefg", (5, 5)), 1)
+        assert "below p = 0.0079 (Holm-adjusted for 7 comparisons: 0.056)" in all_of_them
+        (one,) = comparisons.hopeless({"a": (3, 3), "b": (9, 5)}, 1)
+        assert one.startswith("With 3 seeds against 3 on 1 game, as for a, no permutation test")
+
+    def test_no_scores_give_smaller_adjusted_p_values_than_the_best(self):
+        rng = RNG(32)
+        for _ in range(200):
+            pairs = [tuple(rng.integers(2, 6, 2)) for _ in range(rng.integers(1, 6))]
+            floors = np.array([stats.smallest_p_value(int(n), int(m), 1) for n, m in pairs])
+            found = stats.holm(np.minimum(1, floors * np.exp(rng.exponential(1.0, len(floors)) * rng.integers(0, 2))))
+            assert (found >= comparisons.best_p_values(pairs, 1) - 1e-12).all()
 
     def test_p_values_are_uniform_when_nothing_differs(self):
         """At most 5 % of them below .05: with noise that differs by task, and tasks that differ by level."""
@@ -253,27 +312,54 @@ class TestComparisons:
         ]
         assert np.mean(found) == pytest.approx(0.8, abs=0.08)
 
-    def test_the_coverage_table_was_measured(self):
+    @pytest.mark.parametrize("kind", ["normal", "bimodal"])
+    @pytest.mark.parametrize("runs", [3, 5])
+    def test_the_coverage_of_the_record_is_what_a_naive_simulation_finds(self, kind, runs):
+        """1,500 samples: a standard error of 0.011 at most, and the record's own is 0.007."""
         rng = RNG(27)
-        for runs in (3, 5):
-            samples = rng.normal(size=(1_500, runs))
-            hits = [
-                low <= 0 <= high
-                for low, high in (
-                    np.percentile(sample[rng.integers(0, runs, (600, runs))].mean(axis=1), [2.5, 97.5])
-                    for sample in samples
-                )
-            ]
-            assert np.mean(hits) == pytest.approx(stats.coverage(runs), abs=0.035)
-        assert stats.coverage(1) == 0.0
-        assert stats.coverage(7) == stats.coverage(5)
+        held = 0
+        true = 0.0 if kind == "normal" else None
+        for _ in range(1_500):
+            sample = rng.normal(size=runs)
+            if kind == "bimodal":
+                sample = np.where(rng.random(runs) < 0.3, 0.0, 1.0) + 0.1 * sample
+            resampled = np.sort(sample[rng.integers(0, runs, (600, runs))], axis=1)
+            cut = runs // 4
+            low, high = np.percentile(resampled[:, cut : runs - cut].mean(axis=1), [2.5, 97.5])
+            held += low <= (BIMODAL_IQM if true is None else true) <= high
+        recorded = json.loads(RECORD.read_text())["iqm"]["1"][kind][str(runs)]
+        assert held / 1_500 == pytest.approx(recorded, abs=0.04)
+
+    def test_the_table_in_the_code_is_the_record(self):
+        record = json.loads(RECORD.read_text())
+        for name, by_tasks in comparisons.COVERAGE.items():
+            for tasks, by_runs in by_tasks.items():
+                kinds = record[name][str(tasks)]
+                measured = {
+                    int(runs): (min(k[runs] for k in kinds.values()), max(k[runs] for k in kinds.values()))
+                    for runs in kinds["normal"]
+                }
+                assert by_runs == measured
+
+    def test_coverage_is_that_of_the_largest_counts_that_were_measured(self):
+        assert stats.coverage(1, 1) is None
+        assert stats.coverage(12, 1) == comparisons.COVERAGE["iqm"][1][10]
+        assert stats.coverage(4, 57) == comparisons.COVERAGE["iqm"][10][3]
+        assert stats.coverage(2, 57) == comparisons.COVERAGE["iqm"][1][2]
+        assert stats.coverage(5, 1, "mean") == comparisons.COVERAGE["mean"][1][5]
+        for statistic in ("iqm", "mean"):
+            low, high = stats.coverage(comparisons.ENOUGH_RUNS, 1, statistic)
+            assert stats.coverage(5, 1, statistic)[0] < low <= high < 0.95
 
     def test_warnings(self):
-        assert stats.warnings([5, 5], 10) == []
+        assert stats.warnings([10, 10], 10) == []
         (single,) = stats.warnings([1], 10)
         assert "single seed" in single
-        few = stats.warnings([3, 3], 1)
-        assert "Fewer than 5 seeds" in few[0]
-        assert "76\u00a0%" in few[0]
-        assert "p = 0.1" in few[1]
+        (few,) = stats.warnings([3, 3], 1)
+        assert few.startswith(
+            "Fewer than 10 seeds make the intervals too narrow: in simulations with 3 runs of one task"
+        )
+        low, high = (f"{100 * share:.0f}" for share in stats.coverage(3, 1))
+        assert f"held the truth {low} to {high}\u00a0% of the time" in few
+        assert "with 5 runs of 10 tasks" in stats.warnings([9, 5], 26)[0]
         assert "different numbers of seeds (3 to 5)" in stats.warnings([3, 5], 10)[-1]

@@ -53,7 +53,7 @@ def bootstrap_interval(
     its run. `statistic` maps `[R, runs, tasks, *rest]` to `[R, *out]`; one that knows a single resample only
     (`np.mean`) works too, many times slower. A tuple of arrays is several arms: they are drawn independently
     and handed to the statistic as separate arguments (`probability_of_improvement`). `level` is the
-    interval's nominal coverage; below 5 runs its true one is smaller (`comparisons.COVERAGE`). Raises
+    interval's nominal coverage; with few runs its true one is smaller (`comparisons.COVERAGE`). Raises
     ValueError for scores that are not finite, and for a level or count that means nothing.
     """
     arms = scores if isinstance(scores, tuple) else (scores,)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Interval
+from stablegrad.reports.comparisons import too_few
 from stablegrad.reports.document import Block, Cell, Points, Section, Table
 from stablegrad.reports.figures import Figure, Panel, Row
 from stablegrad.reports.final import curve_metric
@@ -26,6 +27,9 @@ def task_section(study: Study, styles: Styles, *, rng: np.random.Generator) -> S
         return Section("Task by task", [])
     returns = curve_metric(study.runs) == TRAIN_RETURN
     blocks: list[Block] = [_figure(arms, styles, rng=rng), *_value_tables(arms, returns=returns, rng=rng)]
+    several = [len(one.results) for one in arms if len(one.results) > 1]
+    if several and (sentence := too_few(min(several), 1, "mean")):
+        blocks.append(Points([sentence]))
     behind = gaps(arms)
     if behind:
         blocks += _gap_tables(behind, rng=rng)

@@ -74,6 +74,9 @@ def doubts(study: Study, judgement: Judgement) -> list[str]:
     """What stands against the numbers."""
     verdicts, runs = judgement.verdicts, judgement.runs
     found = comparisons.warnings([verdict.seeds for verdict in verdicts], len(judgement.tasks))
+    seeds = next((verdict.seeds for verdict in verdicts if verdict.scores.arm is judgement.baseline), 0)
+    pairs = {verdict.label: (verdict.seeds, seeds) for verdict in verdicts if verdict.comparison is not None}
+    found += comparisons.hopeless(pairs, len(judgement.tasks), level=SIGNIFICANT)
     if failed := sum(run.state == "failed" for run in runs):
         found.append(f"{failed} of {plural(len(runs), 'run')} failed and count with the score they failed at.")
     if unfinished := len(study.runs) - len(runs):
