@@ -169,6 +169,7 @@ def test_the_examples_are_the_demonstration_and_what_surrounds_it(
         "plasticity_grid": 432,
         "plasticity_images": 72,
         "plasticity_images_lr": 72,
+        "plasticity_protocols": 48,
         "tuned_arms": 4,
     }
     long = {arm.config(seed=seed, total_timesteps=500_000).identity for arm in demo.ARMS for seed in (1, 2, 3)}

@@ -32,9 +32,9 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.torso = build_torso(spec, observation_space, generator=generator)
-        self.actor = linear_head(FEATURES, n_actions, generator=generator)
+        self.actor = linear_head(FEATURES, n_actions, init=spec.head_init, generator=generator)
         self.critic_torso = None if shared else build_torso(spec, observation_space, generator=generator)
-        self.critic = linear_head(FEATURES, 1, gain=1.0, generator=generator)
+        self.critic = linear_head(FEATURES, 1, gain=1.0, init=spec.head_init, generator=generator)
         self.log_std = nn.Parameter(torch.zeros(n_actions)) if gaussian else None
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -71,7 +71,7 @@ class DQN(Agent):
         "optimizer": "adam",
         "use_ln": False,
     }
-    published_behaviour: ClassVar = {"conv_view": "published"}
+    published_behaviour: ClassVar = {"conv_view": "published", "head_init": "torch"}
 
     @classmethod
     def check(cls, **sections: Any) -> list[str]:

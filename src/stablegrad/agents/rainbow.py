@@ -104,6 +104,8 @@ class Rainbow(Agent):
         problems = capacity_problems(config.buffer_size, sections["budget"].num_envs, config.n_step)
         if config.noisy == "all" and sections["network"].use_spectral_norm:
             problems.append("--use_spectral_norm divides plain weights: it needs --noisy head or --noisy off")
+        if config.noisy != "off" and sections["network"].head_init != "orthogonal":
+            problems.append("--head_init: noisy last layers begin as their paper says, so it needs --noisy off")
         return problems
 
     @classmethod

@@ -78,7 +78,8 @@ class RainbowNetwork(nn.Module):
             return build_trunk(spec, self.encoder.out_features, linear=in_trunk, generator=generator)
 
         def head(n_values: int) -> nn.Module:
-            return linear_head(FEATURES, n_values * (n_atoms or 1), linear=in_head, generator=generator)
+            n_outputs = n_values * (n_atoms or 1)
+            return linear_head(FEATURES, n_outputs, init=spec.head_init, linear=in_head, generator=generator)
 
         if dueling:
             self.trunk: nn.Module = Streams(trunk(), trunk())

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from stablegrad.nn.init import drawing_from, initialise_
 from stablegrad.nn.layers import LinearFactory
+from stablegrad.nn.spec import Init
 
 HEAD_GAIN = 0.01
 """Orthogonal gain of a head: outputs start near zero (published for Q values and policies)."""
@@ -15,13 +16,15 @@ def linear_head(
     n_outputs: int,
     *,
     gain: float = HEAD_GAIN,
+    init: Init = "orthogonal",
     linear: LinearFactory = nn.Linear,
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """One linear layer, orthogonal with `gain`, bias zero; a noisy one is initialised as its paper says."""
+    """One linear layer: orthogonal with `gain` and a zero bias, or as torch makes it. A noisy one begins as its paper
+    says."""
     with drawing_from(generator):
         head = linear(in_features, n_outputs)
-    return initialise_(head, gain=gain, generator=generator)
+    return head if init == "torch" else initialise_(head, gain=gain, generator=generator)
 
 
 class Dueling(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from stablegrad.errors import UserError, nearest
 from stablegrad.registry import Registry, is_user_file
+from stablegrad.settings import setting
 
 FEATURES = 512
 """Every trunk ends in this many features, whatever its width."""
@@ -35,6 +36,9 @@ AUTO = "auto"
 Activation = Literal["relu", "tanh", "elu", "selu", "leaky_relu", "sigmoid", "silu", "gelu"]
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+
+Init = Literal["orthogonal", "torch"]
+"""Orthogonal weights and zero biases, or what torch's layers begin with: both uniform up to 1 / sqrt(inputs)."""
 
 ENCODERS = Registry(
     "cnn_type",
@@ -132,6 +136,19 @@ class NetworkSpec:
         default=False,
         metadata={"help": "global average pooling over positions behind a convolutional encoder"},
     )
+    pixel_range: Literal["unit", "symmetric"] = setting(
+        "unit", "what bytes are scaled to: unit (0 to 1) or symmetric (-1 to 1: published for cifar)", since=2
+    )
+    conv_init: Init = setting(  # noqa: RUF009 - a word
+        "orthogonal",
+        "initialisation of our convolutions: orthogonal (gain sqrt 2, bias 0) or torch's own (published for cifar)",
+        since=2,
+    )
+    head_init: Init = setting(  # noqa: RUF009 - a word
+        "orthogonal",
+        "initialisation of the last layers: orthogonal (small, bias 0) or torch's own (published for cifar and dqn)",
+        since=2,
+    )
 
     def __post_init__(self) -> None:
         problems = [*self._encoder_problems(), *self._trunk_problems(), *self._skip_problems()]
@@ -185,6 +202,8 @@ class NetworkSpec:
                 problems.append("use_impoola pools what convolutions give: it cannot be used with cnn_type 'none'")
             if self.cnn_size != "medium":
                 problems.append("cnn_size has no meaning with cnn_type 'none': leave it out")
+        if self.conv_init != "orthogonal" and not initialises_convolutions(self.cnn_type):
+            problems.append(f"conv_init is for our convolutions: it cannot be used with cnn_type {self.cnn_type!r}")
         return problems
 
     def _trunk_problems(self) -> list[str]:
@@ -224,6 +243,11 @@ class NetworkSpec:
         if not number or not math.isfinite(self.skip_scale) or self.skip_scale <= 0:
             problems.append(f"skip_scale must be a positive number, not {self.skip_scale!r}")
         return problems
+
+
+def initialises_convolutions(cnn_type: Any) -> bool:
+    """Whether the encoder of this name has convolutions that we initialise: a user's own does that itself."""
+    return cnn_type != "none" and (cnn_type == AUTO or cnn_type in ENCODERS)
 
 
 def _is_integer(value: Any) -> bool:

@@ -20,7 +20,7 @@ from stablegrad.envs.ids import backend_of
 from stablegrad.envs.schedule import first_game
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError, nearest
-from stablegrad.nn.spec import NetworkSpec
+from stablegrad.nn.spec import NetworkSpec, initialises_convolutions
 from stablegrad.optim.info import OPTIMIZERS, info
 from stablegrad.registry import absolute, is_user_file
 from stablegrad.runs.published import dropped_flag
@@ -246,6 +246,8 @@ def _expand_faithful(kind: Any, values: dict[str, Any]) -> dict[str, Any]:
         published.pop("conv_view", None)
     if not _adam_like(optimizer):
         published.pop("optimizer_eps", None)
+    if not initialises_convolutions(values.get("cnn_type", kind.defaults.get("cnn_type"))):
+        published.pop("conv_init", None)
     return {**published, **values}
 
 
