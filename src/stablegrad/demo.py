@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
+from stablegrad.runs.reading import is_number
 
 LAST_GAMES = 200
 """The final score of an arm is the mean of this many last training games."""
@@ -71,12 +73,14 @@ class Outcome:
 
 def outcome(arm: Arm, folder: Path) -> Outcome:
     """Read an arm's run folder."""
-    rows = list(read_lines(folder / "metrics.jsonl"))
-    scores = [game["score"] for game in read_lines(folder / "episodes.jsonl")]
+    rows = [row for row in read_lines(folder / "metrics.jsonl") if {"update", "seconds"} <= row.keys()]
+    scores = [score for game in read_lines(folder / "episodes.jsonl") if is_number(score := game.get("score"))]
     last = scores[-LAST_GAMES:]
     # Rows without an update between them hold no norms: the last one, where a run ends between two rollouts.
     names = dict.fromkeys(name for row in rows for name in row)
     layers = [name for name in names if name.startswith("gradients/raw/trunk.")]
+    if not last or not layers:
+        raise UserError(f"{folder} has no game that ended or no update: give --total_timesteps more, or leave it out")
     return Outcome(
         arm,
         score=sum(last) / len(last),

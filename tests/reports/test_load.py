@@ -80,7 +80,7 @@ def test_a_run_that_has_just_begun(tmp_path):
 
 def test_an_unreadable_config_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json is not a JSON object"):
+    with pytest.raises(UserError, match=r"config\.json cannot be read"):
         load_run(tmp_path)
 
 

@@ -16,7 +16,9 @@ from stablegrad.commands.parsing import Parser, add_settings, whole
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, UserError
 from stablegrad.runs.config import RunConfig, known_fields, section_types
+from stablegrad.runs.files import check_writable
 from stablegrad.runs.folder import describe_machine
+from stablegrad.settings import coerce
 
 _PARTS = ("environment", "inference", "update", "diagnostics")
 
@@ -41,6 +43,8 @@ def main(argv: list[str]) -> int:
         add_settings(parser, name, section, dict(AGENTS[algo].defaults))
     arguments = vars(parser.parse(argv))
     vary, repeats, file = (arguments.pop(name) for name in ("vary", "repeats", "json"))
+    if file is not None:
+        check_writable(Path(file), f"--json {file}")
     if repeats < 1:
         raise UserError(f"--repeats {repeats}: must be at least 1")
     cells = [dict(zip(names, values, strict=True)) for names, values in _combinations(algo, vary)]
@@ -77,7 +81,11 @@ def _combinations(algo: str, vary: list[str]) -> list[tuple[tuple[str, ...], tup
 
 def _with_rows(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Ten rows a run: the first ones hold the warm-up."""
-    return {"total_timesteps": 40_960, "log_every": int(settings.get("total_timesteps", 40_960)) // 10, **settings}
+    try:
+        rows = {"log_every": max(1, coerce(settings.get("total_timesteps", 40_960), int) // 10)}
+    except ValueError:
+        rows = {}  # what is wrong with it is said when the settings are resolved
+    return {"total_timesteps": 40_960, **rows, **settings}
 
 
 def _measure(config: RunConfig) -> dict[str, float]:
@@ -89,8 +97,10 @@ def _measure(config: RunConfig) -> dict[str, float]:
         rows = run.metrics
     start = next(row for row in rows if row["step"] * 5 >= rows[-1]["step"])
     counted = [row for row in rows if row["step"] > start["step"]]
+    if not counted:
+        raise UserError(f"{rows[-1]['step']} steps are too few to measure: give more --total_timesteps")
     seconds = counted[-1]["seconds"] - start["seconds"]
-    shares = {part: statistics.fmean(row[f"time/{part}_share"] for row in counted) for part in _PARTS}
+    shares = {part: statistics.fmean(row.get(f"time/{part}_share", 0.0) for row in counted) for part in _PARTS}
     return {"steps_per_second": (counted[-1]["step"] - start["step"]) / seconds, **shares}
 
 

@@ -31,7 +31,9 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse(argv)
     if arguments.slots < 1:
         raise UserError(f"--slots {arguments.slots}: must be at least 1")
-    steps = arguments.total_timesteps
+    steps, least = arguments.total_timesteps, demo.SETTINGS["num_envs"] * demo.SETTINGS["num_steps"]
+    if steps is not None and steps < least:
+        raise UserError(f"--total_timesteps {steps}: one rollout has {least:,} steps, and nothing is learned before")
     overrides = {} if steps is None else {"total_timesteps": steps}
     folders = _folders(Path(arguments.run_dir), arguments.seed, overrides)
 

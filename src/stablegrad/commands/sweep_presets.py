@@ -16,6 +16,7 @@ from stablegrad.commands.sweep import parse_time
 from stablegrad.commands.sweep_plan import prices_of
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, UserError
+from stablegrad.runs.files import check_writable
 from stablegrad.sweeps import presets, scale
 from stablegrad.sweeps.file import SweepFile, write
 from stablegrad.sweeps.grid import expand, kept
@@ -47,6 +48,10 @@ def main(argv: list[str]) -> int:
         _list(console)
         return DONE
     name, file = arguments.write
+    path = Path(file)
+    if path.exists():
+        raise UserError(f"{path} is there already: name another file")
+    check_writable(path, str(path))
     sweep = presets.with_settings(presets.load(name), dict(_setting(text) for text in arguments.set))
     changed = tuple(f"changed from the preset: {text}" for text in arguments.set)
     sweep = dataclasses.replace(sweep, notes=(*sweep.notes, *changed))
@@ -54,9 +59,7 @@ def main(argv: list[str]) -> int:
         sweep = _scaled(
             sweep, arguments.scale, arguments.slots, parse_time(arguments.calibration, "--calibration"), console
         )
-    path = Path(file)
-    if path.exists():
-        raise UserError(f"{path} is there already: name another file")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(write(sweep), encoding="utf-8")
     console.print(*(Text(f"note: {note}") for note in sweep.notes), Text(f"run it: stablegrad sweep {path}"), sep="\n")
     return DONE

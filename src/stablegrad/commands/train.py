@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,10 @@ from stablegrad.doctor import examine
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.reports.report import write_report
 from stablegrad.runs.config import RunConfig, section_types
+from stablegrad.runs.files import read_toml
 from stablegrad.runs.folder import RunLocked
 from stablegrad.runs.published import dropped_flag
+from stablegrad.runs.reading import is_number
 from stablegrad.text import say
 from stablegrad.training.loop import RunFailed
 
@@ -167,12 +168,7 @@ def _published(algo: str, problem: str) -> str:
 def _from_file(file: str | None, algo: str) -> dict[str, Any]:
     if file is None:
         return {}
-    try:
-        values = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {file}: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"--config {file} is not valid TOML: {error}") from None
+    values = read_toml(Path(file), f"--config {file}")
     written = values.pop("algo", algo)
     if written != algo:
         raise UserError(f"--config {file} is for {written}, not for {algo}")
@@ -198,6 +194,7 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
 
 def _diagnostics_share(rows: Sequence[Mapping[str, Any]]) -> float:
     """The share of training time that probes took, in [0, 1]; each row has that of the time since the last."""
+    rows = [row for row in rows if is_number(row.get("seconds")) and is_number(row.get("time/diagnostics_share"))]
     seconds = [0.0, *(row["seconds"] for row in rows)]
     spent = sum(
         row["time/diagnostics_share"] * (now - before)
@@ -208,9 +205,9 @@ def _diagnostics_share(rows: Sequence[Mapping[str, Any]]) -> float:
 
 def _summary(run: api.Run) -> str:
     lines = [f"done: {run.status['step']:,} steps in {run.path}"]
-    last = run.episodes[-100:]
+    last = [score for game in run.episodes[-100:] if is_number(score := game.get("score"))]
     if last:
-        mean = sum(game["score"] for game in last) / len(last)
+        mean = sum(last) / len(last)
         lines.append(f"mean score of the last {len(last)} training games: {mean:.2f}")
     if run.config.run.diagnostics != "off":
         lines.append(f"diagnostics took {_diagnostics_share(run.metrics):.1%} of the time")

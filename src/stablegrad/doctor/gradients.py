@@ -191,7 +191,7 @@ def too_large(signals: Signals, illness: Illness) -> Finding | None:
             "ill above": illness["relative_step"],
             "largest change / weight": peak,
             "or above": illness["peak"],
-            "learning rate": float(signals.config.get("learning_rate", float("nan"))),
+            "learning rate": float(signals.config.get("learning_rate") or float("nan")),
         },
         since=int(shown.steps[np.flatnonzero(ill)[0]]),
         picture=picture("gradients/update / weights/norm (median layer)", relative, log=True),

@@ -62,8 +62,10 @@ def divergence(signals: Signals, illness: Illness) -> Finding | None:
     values = signals.get(*VALUES)
     if values is None or signals.config.get("normalize_reward"):
         return None
-    if signals.config.get("reward_clip"):
-        largest, why = 1 / (1 - float(signals.config.get("gamma", 0.99))), "1 / (1 - gamma)"
+    gamma = signals.config.get("gamma")
+    gamma = 0.99 if gamma is None else float(gamma)
+    if signals.config.get("reward_clip") and gamma < 1:
+        largest, why = 1 / (1 - gamma), "1 / (1 - gamma)"
     elif signals.games is not None:
         largest, why = float(np.abs(signals.games.values).max()), "largest |score| of a game"
     else:

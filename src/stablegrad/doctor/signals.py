@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stablegrad.errors import UserError
-from stablegrad.runs.files import read_json, read_lines
+from stablegrad.runs.files import read_lines
+from stablegrad.runs.reading import is_number, read_config, read_status
 
 Steps = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -57,18 +57,8 @@ class Signals:
     @classmethod
     def read(cls, path: Path) -> "Signals":
         """The record in a run's folder. UserError when there is none, or it has no readable config."""
-        if not (path / "config.json").is_file():
-            what = "it has no config.json" if path.is_dir() else "there is no such folder"
-            raise UserError(f"{path} is not a run: {what}")
-        try:
-            config = read_json(path / "config.json")
-        except ValueError as error:
-            raise UserError(f"{path / 'config.json'} cannot be read: {error}") from None
-        try:
-            status = read_json(path / "status.json")
-        except (OSError, ValueError):
-            status = {}
-        return cls(path, config, status, columns(read_lines(path / "metrics.jsonl")), games_of(path))
+        config = read_config(path)
+        return cls(path, config, read_status(path), columns(read_lines(path / "metrics.jsonl")), games_of(path))
 
     @property
     def last_step(self) -> int:
@@ -137,7 +127,7 @@ def games_of(path: Path) -> Series | None:
     """Scores of the games in a run's episodes.jsonl."""
     steps, scores = array("q"), array("d")
     for game in read_lines(path / "episodes.jsonl"):
-        if "step" in game and "score" in game:
+        if "step" in game and is_number(game.get("score")):
             steps.append(int(game["step"]))
             scores.append(float(game["score"]))
     return Series(np.array(steps, np.int64), np.array(scores)) if steps else None

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from stablegrad.errors import UserError
 from stablegrad.registry import Registry
-from stablegrad.runs.files import read_json, read_lines
+from stablegrad.runs.files import read_lines
+from stablegrad.runs.reading import read_config
 
 log = logging.getLogger("stablegrad")
 
@@ -181,12 +182,11 @@ def factories(names: Sequence[str]) -> list[tuple[str, SinkFactory]]:
 
 def upload(path: Path, name: str) -> int:
     """Mirror a run that was made earlier; the number of rows sent. UserError with what the tracker raised."""
-    if not (path / "config.json").is_file():
-        raise UserError(f"{path} is not a run: it has no config.json")
-    rows = list(read_lines(path / "metrics.jsonl"))
+    config = read_config(path)
+    rows = [row for row in read_lines(path / "metrics.jsonl") if "step" in row]
     factory = TRACKERS[name]
     try:
-        sink = factory(path, read_json(path / "config.json"))
+        sink = factory(path, config)
         for row in rows:
             sink.log(row["step"], scalars_of(row))
         sink.close()

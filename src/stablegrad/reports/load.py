@@ -1,7 +1,6 @@
 """Run folders as reports see them: small columns of numbers, read once, without the training half."""
 
 import importlib.util
-import json
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from stablegrad.agents import AGENTS
 from stablegrad.errors import UserError
 from stablegrad.runs.config import completed
+from stablegrad.runs.files import read_lines, read_object
+from stablegrad.runs.reading import is_number, read_config, read_status
 
 Floats = NDArray[np.floating[Any]]
 Steps = NDArray[np.integer[Any]]
@@ -130,42 +131,25 @@ def completed_configs(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 def load_run(path: Path) -> RunRecord:
     """One run folder. Files that a run may lack (it has just begun, was never evaluated) count as empty."""
-    config = _read_object(path / "config.json")
-    if config is None:
-        raise UserError(f"{path / 'config.json'} is not a JSON object: the run cannot be judged")
+    config = read_config(path)
     series = _columns(path / "metrics.jsonl")
     if TRAIN_RETURN not in series:
         series |= _returns_from_episodes(path / "episodes.jsonl")
     return RunRecord(
         path=path,
         config=config,
-        manifest=_read_object(path / "manifest.json") or {},
-        status=_read_object(path / "status.json") or {},
+        manifest=_manifest(path / "manifest.json"),
+        status=read_status(path),
         series=series,
         evaluations=tuple(_evaluations(path / "evaluations.jsonl")),
     )
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
+def _manifest(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a JSON-lines file; a line that a kill tore is skipped."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                yield record
+        return {}
 
 
 def _columns(path: Path) -> dict[str, Series]:
@@ -173,7 +157,7 @@ def _columns(path: Path) -> dict[str, Series]:
     steps = array("q")
     # Rows with the same names are kept together, so that numpy turns them into numbers and not a loop.
     alike: dict[tuple[str, ...], tuple[list[int], list[list[Any]]]] = {}
-    for number, row in enumerate(_records(path)):
+    for number, row in enumerate(read_lines(path)):
         steps.append(int(row.get("step", number)))
         numbers, values = alike.setdefault(tuple(row), ([], []))
         numbers.append(number)
@@ -213,8 +197,8 @@ def _series(pieces: list[tuple[Steps, Floats]], at: Steps, current: NDArray[np.b
 def _returns_from_episodes(path: Path) -> dict[str, Series]:
     """Training returns of a run whose rows have none: one row for every step at which games ended."""
     steps, scores = array("q"), array("d")
-    for record in _records(path):
-        if "step" in record and "score" in record:
+    for record in read_lines(path):
+        if "step" in record and is_number(record.get("score")):
             steps.append(int(record["step"]))
             scores.append(float(record["score"]))
     if not steps:
@@ -228,7 +212,7 @@ def _returns_from_episodes(path: Path) -> dict[str, Series]:
 
 
 def _evaluations(path: Path) -> Iterator[Evaluation]:
-    for record in _records(path):
+    for record in read_lines(path):
         scores = record.get("scores", record.get("episodes"))
-        if isinstance(scores, list) and scores:
+        if isinstance(scores, list) and scores and all(map(is_number, scores)):
             yield Evaluation(int(record.get("step", 0)), tuple(map(float, scores)), record.get("epsilon"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stablegrad.reports.load import load_runs
+from stablegrad.runs.files import check_writable
 
 
 def write_report(
@@ -23,7 +24,7 @@ def write_report(
     `<name>_files/`, every figure as PNG, SVG and CSV; `files=False` writes the HTML alone, which is complete
     without them. `command` is what made the report, `baseline` (part of) the label of the arm to compare with,
     `findings` the doctor's, as data: `name`, `severity`, `summary`, `evidence`. Raises UserError where there is no
-    run, a run cannot be read, or no arm fits `baseline`.
+    run, a run cannot be read, no arm fits `baseline`, or `out` cannot be written.
     """
     # matplotlib takes half a second to import, and the command line imports this module for its name only.
     from stablegrad.reports.compose import compose
@@ -31,11 +32,12 @@ def write_report(
     from stablegrad.reports.html import render_html
     from stablegrad.reports.markdown import render_markdown
 
-    runs = load_runs([run_dirs] if isinstance(run_dirs, str | Path) else run_dirs)
-    document = compose(runs, title=title, command=command, baseline=baseline, findings=findings)
     target = Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
         target = target / "report.html"
+    check_writable(target, f"{target}")
+    runs = load_runs([run_dirs] if isinstance(run_dirs, str | Path) else run_dirs)
+    document = compose(runs, title=title, command=command, baseline=baseline, findings=findings)
     target.parent.mkdir(parents=True, exist_ok=True)
     if files:
         folder = target.with_name(f"{target.stem}_files")

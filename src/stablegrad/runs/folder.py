@@ -17,7 +17,8 @@ from typing import Any
 from stablegrad import settings
 from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig, unknown_settings
-from stablegrad.runs.files import read_json, read_lines, write_json
+from stablegrad.runs.files import read_lines, read_object, write_json
+from stablegrad.runs.reading import read_config, read_status
 
 
 class RunLocked(Exception):
@@ -69,21 +70,19 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """An existing run's folder. UserError when there is none."""
-        if not (path / "config.json").is_file():
-            what = "there is no such folder" if not path.exists() else "it has no config.json"
-            raise UserError(f"{path} is not a run: {what}")
+        read_config(path)
         return cls(path)
 
     @property
     def config(self) -> RunConfig:
+        flat = read_config(self.path)
         try:
-            recorded = read_json(self.path / "config.json")
-            if later := unknown_settings(recorded):
+            if later := unknown_settings(flat):
                 raise UserError(
                     f"{self.path / 'config.json'} has settings that this version of stablegrad does not know"
                     f" ({', '.join(f'--{name}' for name in later)}): {self._maker} made it, so install that version"
                 )
-            return RunConfig.from_flat(recorded)
+            return RunConfig.from_flat(flat)
         except (ValueError, KeyError) as error:
             raise UserError(f"{self.path / 'config.json'} cannot be read: {error}") from error
 
@@ -91,17 +90,14 @@ class RunFolder:
     def _maker(self) -> str:
         """The version that made the run, for a sentence."""
         try:
-            return f"stablegrad {read_json(self.path / 'manifest.json')['stablegrad']}"
+            return f"stablegrad {read_object(self.path / 'manifest.json')['stablegrad']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "a later one"
 
     @property
     def status(self) -> dict[str, Any]:
         """{"state": created|running|done|stopped|failed, "step": n, "reason": …}."""
-        try:
-            return read_json(self.path / "status.json")
-        except (OSError, ValueError):
-            return {"state": "created", "step": 0}
+        return read_status(self.path) or {"state": "created", "step": 0}
 
     def set_status(self, state: str, step: int, *, reason: str | None = None) -> None:
         record = {"state": state, "step": step, "time": time.time()}

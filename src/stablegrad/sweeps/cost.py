@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from stablegrad.agents import AGENTS
 from stablegrad.envs.ids import backend_of
+from stablegrad.errors import UserError
 from stablegrad.nn import build_network
 from stablegrad.optim.info import info
 from stablegrad.runs.config import RunConfig, section_types
@@ -24,6 +25,9 @@ _FREE = frozenset({
     "learning_starts", "epochs", "subset", "data_dir", "download", "non_stationary", "stream",
     "change_points", "first_task",
 })  # fmt: skip
+
+
+_MOST_BLOCKS = 10_000
 
 
 def total_steps(config: RunConfig) -> int:
@@ -74,7 +78,9 @@ def weights(config: RunConfig) -> int:
 
 
 def _matrices(config: RunConfig) -> list[tuple[int, int]]:
-    """Every weight as a matrix: outputs, and inputs of each."""
+    """Every weight as a matrix: outputs, and inputs of each. UserError where they are too many to list."""
+    if config.network.blocks > _MOST_BLOCKS:
+        raise UserError(f"--mlp_depth {config.network.mlp_depth}: no plan has more than {_MOST_BLOCKS:,} blocks")
     with torch.device("meta"):
         network = build_network(config.network, _OBSERVATIONS.get(family(config), _FLAT), 6)
     return [(p.shape[0], p[0].numel()) for p in network.parameters() if p.ndim > 1]

@@ -13,14 +13,21 @@
 Settings are looked at when the cells are resolved (`grid.py`); here only the file's shape is.
 """
 
+import datetime
 import json
-import tomllib
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stablegrad.errors import UserError, nearest
+from stablegrad.runs.files import parse_toml, read_toml
+from stablegrad.settings import LARGEST
+
+MOST_CELLS = 100_000
+"""So many runs a sweep may have: more are a slip of the pen, and listing them takes minutes."""
 
 _KEYS = ("name", "description", "notes", "seeds", "settings", "grid", "arms", "exclude", "tune")
 
@@ -51,20 +58,15 @@ class SweepFile:
 
 def read(path: Path) -> SweepFile:
     """The sweep in a file. Raises UserError, with every problem of its shape at once."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"{path} cannot be read: {reason}") from None
-    return parse(text, source=str(path))
+    return _sweep(read_toml(path, str(path)), str(path))
 
 
 def parse(text: str, *, source: str) -> SweepFile:
     """The sweep in `text`; `source` names it in the message of a UserError."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source} is not valid TOML: {error}") from None
+    return _sweep(parse_toml(text, source), source)
+
+
+def _sweep(table: Mapping[str, Any], source: str) -> SweepFile:
     problems = [f"unknown key '{key}'{nearest(key, _KEYS)}" for key in table if key not in _KEYS]
     sweep = SweepFile(
         name=_name(table.get("name"), problems),
@@ -108,10 +110,10 @@ def _name(value: Any, problems: list[str]) -> str:
 
 
 def _seeds(value: Any, problems: list[str]) -> tuple[int, ...]:
-    if _is_seed(value):
+    if _is_seed(value) and value <= MOST_CELLS:
         value = list(range(1, value + 1))
     if not isinstance(value, list) or not value or not all(_is_seed(seed) for seed in value):
-        problems.append("seeds must be a list of whole numbers, or how many there are")
+        problems.append(f"seeds must be a list of whole numbers, or how many there are, at most {MOST_CELLS:,}")
         return (1,)
     if len(set(value)) < len(value):
         problems.append(f"seeds {value} holds one of them twice")
@@ -119,7 +121,7 @@ def _seeds(value: Any, problems: list[str]) -> tuple[int, ...]:
 
 
 def _is_seed(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def _settings(value: Any, where: str, problems: list[str]) -> dict[str, Any]:
@@ -195,13 +197,21 @@ def _underscored(table: Mapping[str, Any]) -> dict[str, Any]:
 def _section(header: str, table: Mapping[str, Any]) -> list[str]:
     if not table:
         return []
-    return ["", header, *(f"{name} = {_value(value)}" for name, value in table.items())]
+    return ["", header, *(f"{_key(name)} = {_value(value)}" for name, value in table.items())]
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{name} = {_value(entry)}" for name, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(name)} = {_value(entry)}" for name, entry in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     # JSON's strings, booleans and numbers are TOML's as well.
     return json.dumps(value, ensure_ascii=False)

@@ -8,20 +8,23 @@ Nothing here says how far a sweep is: that is read from the runs themselves. A f
 file on another day, therefore goes on where the folder stands.
 """
 
+import dataclasses
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
-from stablegrad.runs.files import read_json, write_json
+from stablegrad.runs.files import read_object, write_json
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.reading import is_number
 from stablegrad.sweeps.grid import Plan
 from stablegrad.sweeps.process import is_claimed
 from stablegrad.sweeps.progress import Progress, progress_of
+from stablegrad.text import quoted
 
 WAITING = "waiting"
 _LIST = "sweep.json"
@@ -77,12 +80,12 @@ class SweepFolder:
     def open(cls, path: Path) -> Self:
         """The sweep in a folder. UserError when there is none."""
         try:
-            record = read_json(path / _LIST)
-            entries = tuple(Entry(**cell) for cell in record["cells"])
-            return cls(path, record["name"], int(record["slots"]), entries)
+            record = read_object(path / _LIST)
+            entries = tuple(_entry(cell) for cell in record["cells"])
+            return cls(path, str(record["name"]), max(1, int(record["slots"])), entries)
         except OSError:
             raise UserError(f"{path} holds no sweep: it has no {_LIST}") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{path / _LIST} cannot be read: {error}") from error
 
     def run_path(self, entry: Entry) -> Path:
@@ -113,6 +116,17 @@ class SweepFolder:
                 RunFolder(path).set_status("stopped", progress_of(path).step)
             if state not in ("done", "failed") or (state == "failed" and retry):
                 yield path
+
+
+def _entry(cell: Any) -> Entry:
+    """A cell of the list. ValueError where it is none: names are shown, and a run lies in the sweep's folder."""
+    entry = Entry(**cell)
+    texts, counts = (entry.run, entry.arm, entry.task, entry.shape), (entry.seed, entry.total)
+    if not all(isinstance(text, str) for text in texts) or not all(is_number(count) for count in counts):
+        raise ValueError(f"{quoted(cell)} is no cell")
+    if Path(entry.run).name != entry.run:
+        raise ValueError(f"{quoted(entry.run)} is no name of a folder")
+    return dataclasses.replace(entry, seed=int(entry.seed), total=int(entry.total))
 
 
 def entries_of(plan: Plan) -> tuple[Entry, ...]:

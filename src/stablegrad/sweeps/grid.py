@@ -8,7 +8,7 @@ from typing import Any
 from stablegrad.envs.ids import MINATAR_GAMES
 from stablegrad.errors import UserError, nearest
 from stablegrad.runs.config import RunConfig
-from stablegrad.sweeps.file import ArmEntry, SweepFile
+from stablegrad.sweeps.file import MOST_CELLS, ArmEntry, SweepFile
 from stablegrad.tables.suites import SUITES
 
 _SEPARATOR = " · "
@@ -75,7 +75,9 @@ def expand(sweep: SweepFile, *, threads: int = 1) -> Plan:
     Raises UserError with every problem of every cell at once, before anything is started.
     """
     problems: list[str] = []
-    combinations = list(kept(sweep, problems))
+    combinations = list(itertools.islice(kept(sweep, problems), MOST_CELLS + 1))
+    if len(combinations) > MOST_CELLS:
+        raise UserError(f"sweep '{sweep.name}' has more than {MOST_CELLS:,} cells: vary less, or in several sweeps")
     cells: dict[str, Cell] = {}
     merged: list[str] = []
     rejected: dict[str, list[str]] = {}
@@ -135,7 +137,7 @@ def games_of(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
         if value == "MinAtar":
             yield from (f"MinAtar/{game}" for game in MINATAR_GAMES)
-        elif value in SUITES:
+        elif isinstance(value, str) and value in SUITES:
             yield from (f"{game}-v5" for game in SUITES[value])
         else:
             yield value

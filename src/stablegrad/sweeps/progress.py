@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from stablegrad.runs.files import read_json, read_last_line
+from stablegrad.runs.files import read_last_line
+from stablegrad.runs.reading import is_number, read_config, read_status
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,9 @@ class Progress:
 def progress_of(path: Path, *, total: int | None = None) -> Progress:
     """What a run's folder says of it now; `total` where the caller knows the run's length."""
     if total is None:
-        total = int(read_json(path / "config.json").get("total_timesteps") or 0)
-    try:
-        status = read_json(path / "status.json")
-    except (OSError, ValueError):
-        status = {"state": "created", "step": 0}
-    row = read_last_line(path / "metrics.jsonl") or {}
+        total = int(read_config(path).get("total_timesteps") or 0)
+    status = read_status(path) or {"state": "created", "step": 0}
+    row = {name: value for name, value in (read_last_line(path / "metrics.jsonl") or {}).items() if is_number(value)}
     step = max(int(status["step"]), int(row.get("step", 0)))
     return Progress(path, status["state"], step, total, row, status.get("reason"))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stablegrad.errors import UserError, nearest
+from stablegrad.runs.reading import is_number
 from stablegrad.settings import coerce
 from stablegrad.sweeps.file import SweepFile
 
@@ -102,6 +103,6 @@ def _space(sweep: SweepFile, table: Any, problems: list[str]) -> Space:
 
 def _is_range(entry: Mapping[str, Any]) -> bool:
     low, high = entry.get("low"), entry.get("high")
-    if not isinstance(low, int | float) or not isinstance(high, int | float) or isinstance(low, bool):
+    if not is_number(low) or not is_number(high):
         return False
     return low < high and (low > 0 or not entry.get("log", False))

@@ -18,6 +18,7 @@ import numpy as np
 from stablegrad.errors import UserError
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.reading import is_number
 from stablegrad.sweeps.file import ArmEntry, SweepFile
 from stablegrad.sweeps.folder import ensure_run
 from stablegrad.sweeps.grid import TASKS, Cell, Combination, expand, resolve
@@ -185,8 +186,9 @@ class Tuning:
 def final_value(folder: Path, metric: str) -> float | None:
     """Mean of a metric over the rows of the last tenth of a run; None where no row has it."""
     rows = list(read_lines(folder / "metrics.jsonl"))
+    rows = [row for row in rows if "step" in row]
     last = rows[-1]["step"] if rows else 0
-    values = [row[metric] for row in rows if row["step"] >= (1 - _LAST_PART) * last and row.get(metric) is not None]
+    values = [row[metric] for row in rows if row["step"] >= (1 - _LAST_PART) * last and is_number(row.get(metric))]
     return float(np.mean(values)) if values else None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from stablegrad.envs import EnvSpec
 from stablegrad.envs.render import Rendering
 from stablegrad.errors import UserError
+from stablegrad.runs.files import check_writable
 from stablegrad.training.evaluate import Evaluation
 
 _SUFFIXES = (".mp4", ".gif")
@@ -31,6 +32,7 @@ class Video:
             )
         if problems:
             raise UserError(problems)
+        check_writable(path, f"--video {path}")
         self.path = path
         self._rendering = Rendering(spec.for_evaluation())
 
