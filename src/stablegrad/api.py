@@ -34,9 +34,10 @@ from stablegrad.supervised.seeds import (
 from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
 from stablegrad.training import fitting
-from stablegrad.training.evaluate import Evaluation, evaluate
+from stablegrad.training.evaluate import POOL, Evaluation, evaluate
 from stablegrad.training.fitting import StillLearns, still_learns
 from stablegrad.training.loop import Training, build_agent
+from stablegrad.training.memory import check_environments, check_learning
 from stablegrad.training.recorder import Observer
 from stablegrad.training.session import RunFailed, Session
 from stablegrad.training.stop import StopRequest
@@ -105,8 +106,10 @@ class Run:
     def _agent(self, state: Mapping[str, Any] | None, *, learns: bool = False) -> Agent:
         """The agent in this state of a run, or before its first step; only to play unless it `learns`."""
         assert self.config.env is not None, "what has an agent has an environment"
+        check_environments(self.config.env, POOL)
         envs = make(self.config.env, num_envs=1, seed=0)  # for its spaces
         try:
+            check_learning(self.config, envs.observation_space, envs.action_space, learns=learns)
             agent = build_agent(self.config, envs, learns=learns)
         finally:
             envs.close()

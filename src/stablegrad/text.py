@@ -42,6 +42,23 @@ def quoted(value: Any) -> str:
     return shown if len(shown) <= _QUOTED else f"{shown[:_QUOTED]}… ({len(shown):,} characters)"
 
 
+def in_bytes(count: float) -> str:
+    """Bytes in a decimal unit.
+
+    >>> in_bytes(7_440_000_000)
+    '7.4 GB'
+    """
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    for unit in ("GB", "TB", "PB"):
+        if count < 1000:
+            return f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.3g} EB"
+
+
 def say(*parts: str, file: TextIO | None = None) -> None:
     """Print each of the `parts` on a line of its own (on standard output unless `file` is another), all printable."""
     for part in parts:

@@ -63,6 +63,21 @@ class LossOutput(NamedTuple):
     extras: dict[str, Tensor] = {}  # noqa: RUF012 - never mutated
 
 
+class Footprint(NamedTuple):
+    """What a run of an algorithm holds in memory, at the least, so that the impossible is refused beforehand.
+
+    So many `networks` of the configured size (target networks are some), each with so many `outputs`, which the flags
+    `widens_with` multiply; `experience` in bytes, and `grows_with` the flags that it grows with. A replay is not
+    counted: it says itself how much of it would fit.
+    """
+
+    outputs: int = 1
+    networks: int = 1
+    widens_with: tuple[str, ...] = ()
+    experience: int = 0
+    grows_with: tuple[str, ...] = ()
+
+
 class Algorithm(ABC):
     """What can be trained: parameter groups, where batches come from, and their loss.
 
@@ -96,6 +111,13 @@ class Algorithm(ABC):
     def total_steps(cls, **sections: Any) -> int:
         """The length of a run, in the unit that its rows and checkpoints count."""
         return sections["budget"].total_timesteps
+
+    @classmethod
+    def footprint(
+        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], **sections: Any
+    ) -> Footprint:
+        """What a run with this configuration (its sections by name) holds in memory in these spaces."""
+        return Footprint()
 
     @property
     def boundary(self) -> bool:
@@ -170,6 +192,11 @@ class Agent(Algorithm):
     @abstractmethod
     def observe(self, step: StepBatch) -> None:
         """Store what the last action led to."""
+
+
+def outputs_for(space: spaces.Space[Any]) -> int:
+    """Outputs of a network that has one for each action, or for each dimension of one."""
+    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or (1,)))
 
 
 def positive(config: Any, *names: str) -> list[str]:

@@ -13,12 +13,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 from torch.func import functional_call
 
-from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params
+from stablegrad.agents.base import Agent, AgentSetup, Batch, Footprint, LossOutput, Params, outputs_for
 from stablegrad.agents.replayed import (
     Experience,
+    batch_footprint,
     capacity_problems,
     discrete_actions,
     falls_due,
@@ -80,6 +82,14 @@ class DQN(Agent):
     @classmethod
     def remarks(cls, **sections: Any) -> list[str]:
         return replay_remarks(sections["agent"], sections["budget"])
+
+    @classmethod
+    def footprint(
+        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], **sections: Any
+    ) -> Footprint:
+        config = sections["agent"]
+        outputs = outputs_for(action_space)
+        return batch_footprint(observation_space, batch_size=config.batch_size, outputs=outputs)
 
     def __init__(self, config: DQNConfig, setup: AgentSetup) -> None:
         self.config, self.setup = config, setup

@@ -17,12 +17,23 @@ from torch import Tensor
 from torch.func import functional_call
 
 from stablegrad.agents.actor_critic import ActorCritic, entropy, log_prob, policy_size
-from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive, rollout_remarks
+from stablegrad.agents.base import (
+    Agent,
+    AgentSetup,
+    Batch,
+    Footprint,
+    LossOutput,
+    Params,
+    fractions,
+    outputs_for,
+    positive,
+    rollout_remarks,
+)
 from stablegrad.agents.normalization import ObservationNormalizer, RewardNormalizer
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
 from stablegrad.nn.build import are_bytes
-from stablegrad.replay.rollout import Rollout
+from stablegrad.replay.rollout import Rollout, rollout_bytes
 from stablegrad.rl import losses, returns, schedules
 from stablegrad.settings import setting
 
@@ -99,6 +110,17 @@ class PPO(Agent):
     def remarks(cls, **sections: Any) -> list[str]:
         budget = sections["budget"]
         return rollout_remarks(budget.total_timesteps, num_envs=budget.num_envs, num_steps=sections["agent"].num_steps)
+
+    @classmethod
+    def footprint(
+        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], **sections: Any
+    ) -> Footprint:
+        num_steps, num_envs = sections["agent"].num_steps, sections["budget"].num_envs
+        return Footprint(
+            outputs=outputs_for(action_space),
+            experience=rollout_bytes(observation_space, num_steps=num_steps, num_envs=num_envs),
+            grows_with=("num_envs", "num_steps"),
+        )
 
     def __init__(self, config: PPOConfig, setup: AgentSetup) -> None:
         self.config, self.setup = config, setup

@@ -13,13 +13,25 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 from torch.func import functional_call
 
-from stablegrad.agents.base import Agent, AgentSetup, Batch, LossOutput, Params, fractions, positive
+from stablegrad.agents.base import (
+    Agent,
+    AgentSetup,
+    Batch,
+    Footprint,
+    LossOutput,
+    Params,
+    fractions,
+    outputs_for,
+    positive,
+)
 from stablegrad.agents.rainbow_network import RainbowNetwork
 from stablegrad.agents.replayed import (
     Experience,
+    batch_footprint,
     capacity_problems,
     discrete_actions,
     falls_due,
@@ -111,6 +123,15 @@ class Rainbow(Agent):
     @classmethod
     def remarks(cls, **sections: Any) -> list[str]:
         return replay_remarks(sections["agent"], sections["budget"])
+
+    @classmethod
+    def footprint(
+        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], **sections: Any
+    ) -> Footprint:
+        config = sections["agent"]
+        outputs = outputs_for(action_space) * (config.n_atoms if config.distributional else 1)
+        footprint = batch_footprint(observation_space, batch_size=config.batch_size, outputs=outputs)
+        return footprint._replace(widens_with=("n_atoms",))
 
     def __init__(self, config: RainbowConfig, setup: AgentSetup) -> None:
         self.config, self.setup = config, setup

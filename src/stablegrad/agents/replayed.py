@@ -1,5 +1,6 @@
 """What agents that learn from a replay share: when updates fall due, sampled experience, target networks."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from stablegrad.agents.base import AgentSetup, fractions, positive
+from stablegrad.agents.base import AgentSetup, Footprint, fractions, positive
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
 from stablegrad.replay.memory import check_memory
@@ -164,6 +165,13 @@ def replay_problems(config: Any) -> list[str]:
     if config.learning_starts < 0:
         problems.append(f"--learning_starts {config.learning_starts}: must not be negative")
     return problems
+
+
+def batch_footprint(observation_space: spaces.Space[Any], *, batch_size: int, outputs: int) -> Footprint:
+    """Two networks, the trained one and its target, and a batch of transitions: observations before and after."""
+    shape, dtype = observation_space.shape or (), observation_space.dtype or np.float32
+    batch = 2 * batch_size * math.prod(shape) * np.dtype(dtype).itemsize
+    return Footprint(outputs=outputs, networks=2, experience=batch, grows_with=("batch_size",))
 
 
 def least_capacity(num_envs: int, n_step: int) -> int:

@@ -13,6 +13,7 @@ from stablegrad.sweeps.calibrate import Estimate, Price, calibrate, estimate
 from stablegrad.sweeps.cost import shape_of, total_steps
 from stablegrad.sweeps.folder import SweepFolder, entries_of
 from stablegrad.sweeps.grid import Cell, Plan
+from stablegrad.text import in_bytes
 
 _UNKNOWN = "unknown"
 
@@ -60,7 +61,7 @@ def _of_one(cost: Estimate) -> tuple[str, str, str]:
     """Time, disk, and where both come from."""
     if math.isnan(cost.seconds):
         return _UNKNOWN, _UNKNOWN, ""
-    return duration(cost.seconds), size(cost.disk), "measured" if cost.measured else "extrapolated"
+    return duration(cost.seconds), in_bytes(cost.disk), "measured" if cost.measured else "extrapolated"
 
 
 def _sums(plan: Plan, costs: Mapping[Cell, Estimate], left: Mapping[Cell, Estimate], *, slots: int) -> list[str]:
@@ -77,17 +78,8 @@ def _sums(plan: Plan, costs: Mapping[Cell, Estimate], left: Mapping[Cell, Estima
         return [*lines, f"time and disk unknown: {why}", *notes]
     lines.append(
         f"about {duration(max(work / slots, longest))} with {slots} at a time ({duration(work)} of runs),"
-        f" {size(sum(cost.disk for cost in costs.values()))} of disk"
+        f" {in_bytes(sum(cost.disk for cost in costs.values()))} of disk"
     )
     if not all(cost.measured for cost in costs.values()):
         lines.append("extrapolated: the calibration time did not reach these shapes; --calibration 10m measures more")
     return lines + notes
-
-
-def size(count: float) -> str:
-    """Bytes in a decimal unit."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -22,6 +22,11 @@ class Flat(nn.Module):
         super().__init__()
         self.dimensions = len(shape)
 
+    @staticmethod
+    def size_of(shape: Sequence[int], spec: NetworkSpec) -> tuple[int, int]:
+        """How many parameters and features it has, without building it."""
+        return 0, math.prod(shape)
+
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(-self.dimensions) if self.dimensions else x.unsqueeze(-1)
 
@@ -44,6 +49,17 @@ class NatureCNN(nn.Sequential):
             in_channels = channels
         super().__init__(*stages, *_flatten(spec))
 
+    @staticmethod
+    def size_of(shape: Sequence[int], spec: NetworkSpec) -> tuple[int, int]:
+        """How many parameters and features it has, without building it."""
+        before, *size = image_shape(shape, encoder="atari", smallest=NatureCNN.SMALLEST)
+        parameters = 0
+        for channels, kernel, stride in zip(spec.channels, (8, 4, 3), (4, 2, 1), strict=True):
+            size = [(pixels - kernel) // stride + 1 for pixels in size]
+            parameters += _conv(before, channels, kernel) + _norm(channels, size, spec)
+            before = channels
+        return parameters, _features(before, size, spec)
+
 
 class MinAtarCNN(nn.Sequential):
     """One convolution 3x3/1 -> [LN over C, H, W] -> activation, for 10x10 planes (Young & Tian 2019)."""
@@ -55,6 +71,13 @@ class MinAtarCNN(nn.Sequential):
         channels = spec.minatar_channels
         conv = nn.Conv2d(in_channels, channels, 3)
         super().__init__(stage("conv", conv, (channels, height - 2, width - 2), spec=spec), *_flatten(spec))
+
+    @staticmethod
+    def size_of(shape: Sequence[int], spec: NetworkSpec) -> tuple[int, int]:
+        """How many parameters and features it has, without building it."""
+        before, height, width = image_shape(shape, encoder="minatar", smallest=MinAtarCNN.SMALLEST)
+        channels, size = spec.minatar_channels, (height - 2, width - 2)
+        return _conv(before, channels, 3) + _norm(channels, size, spec), _features(channels, size, spec)
 
 
 class ImpalaCNN(nn.Sequential):
@@ -71,6 +94,17 @@ class ImpalaCNN(nn.Sequential):
             stages.append(_ImpalaStage(in_channels, channels, size, spec=spec))
             in_channels, size = channels, [(pixels + 1) // 2 for pixels in size]
         super().__init__(*stages, activation(spec), *_flatten(spec))
+
+    @staticmethod
+    def size_of(shape: Sequence[int], spec: NetworkSpec) -> tuple[int, int]:
+        """How many parameters and features it has, without building it."""
+        before, *size = image_shape(shape, encoder="impala", smallest=1)
+        parameters = 0
+        for channels in spec.channels:
+            parameters += _conv(before, channels, 3) + _norm(channels, size, spec)
+            before, size = channels, [(pixels + 1) // 2 for pixels in size]
+            parameters += 4 * (_conv(channels, channels, 3) + _norm(channels, size, spec))
+        return parameters, _features(before, size, spec)
 
 
 class _ImpalaStage(nn.Module):
@@ -115,6 +149,16 @@ class CifarCNN(nn.Sequential):
             in_channels = second
         super().__init__(*stages, *_flatten(spec))
 
+    @staticmethod
+    def size_of(shape: Sequence[int], spec: NetworkSpec) -> tuple[int, int]:
+        """How many parameters and features it has, without building it."""
+        before, *size = image_shape(shape, encoder="cifar", smallest=CifarCNN.SMALLEST)
+        n, parameters = spec.channels[0], 0
+        for first, second in ((n, 2 * n), (2 * n, 4 * n), (4 * n, 4 * n)):
+            parameters += _conv(before, first, 3) + _conv(first, second, 3) + _norm(second, (), spec)
+            before, size = second, [pixels // 2 for pixels in size]
+        return parameters, _features(before, size, spec)
+
     def _stage(self, in_channels: int, first: int, second: int, spec: NetworkSpec) -> nn.Sequential:
         parts: OrderedDict[str, nn.Module] = OrderedDict(
             conv0=nn.Conv2d(in_channels, first, 3, padding=1),
@@ -152,3 +196,18 @@ def _flatten(spec: NetworkSpec) -> list[nn.Module]:
     """[B, C, H, W] to [B, C H W], or to [B, C] by global average pooling ("Impoola")."""
     pool = [nn.AdaptiveAvgPool2d(1)] if spec.use_impoola else []
     return [*pool, nn.Flatten(-3)]
+
+
+def _conv(before: int, channels: int, kernel: int) -> int:
+    """Parameters of a convolution."""
+    return before * channels * kernel**2 + channels
+
+
+def _norm(channels: int, size: Sequence[int], spec: NetworkSpec) -> int:
+    """Parameters of the norm of so many channels of this size, with `use_ln`."""
+    return 2 * channels * math.prod(size) if spec.use_ln else 0
+
+
+def _features(channels: int, size: Sequence[int], spec: NetworkSpec) -> int:
+    """Features that `_flatten` gives."""
+    return channels if spec.use_impoola else channels * math.prod(size)

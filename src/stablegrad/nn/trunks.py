@@ -24,6 +24,14 @@ class PlainTrunk(nn.Sequential):
             *(stage("linear", linear(before, after), (after,), spec=spec) for before, after in pairwise(sizes))
         )
 
+    @staticmethod
+    def parameters_of(in_features: int, out_features: int, spec: NetworkSpec) -> int:
+        """How many parameters it has, without building it."""
+        if spec.layers == 1:
+            return _linear(in_features, out_features, spec)
+        ends = _linear(in_features, spec.width, spec) + _linear(spec.width, out_features, spec)
+        return ends + (spec.layers - 2) * _linear(spec.width, spec.width, spec)
+
 
 class ResidualTrunk(nn.Module):
     """h_0 = LN(W_in phi); h_i = h_{i-1} + F_i(h_{i-1}); out = a(LN(W_out h_B)).
@@ -39,6 +47,12 @@ class ResidualTrunk(nn.Module):
             residual_branch("linear", lambda: linear(width, width), (width,), spec=spec) for _ in range(spec.blocks)
         )
         self.out = stage("linear", linear(width, out_features), (out_features,), spec=spec)
+
+    @staticmethod
+    def parameters_of(in_features: int, out_features: int, spec: NetworkSpec) -> int:
+        """How many parameters it has, without building it."""
+        ends = _linear(in_features, spec.width, spec) + _linear(spec.width, out_features, spec)
+        return ends + 2 * spec.blocks * _linear(spec.width, spec.width, spec)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.stem(x)
@@ -89,6 +103,15 @@ class DenseTrunk(nn.Module):
         self.activations = nn.ModuleList(activation(spec) for _ in range(blocks - 1))
         self.out = stage("linear", linear(width + blocks * growth, out_features), (out_features,), spec=spec)
 
+    @staticmethod
+    def parameters_of(in_features: int, out_features: int, spec: NetworkSpec) -> int:
+        """How many parameters it has, without building it."""
+        n, width = spec.layers, spec.width
+        growth = max(1, width // n)
+        ends = _linear(in_features, width, spec) + _linear(width + n * growth, out_features, spec)
+        weights = (n * width + growth * n * (n - 1) // 2) * growth  # of blocks that read w, w + g, w + 2g, …
+        return ends + weights + n * _linear(0, growth, spec)
+
     def forward(self, x: Tensor) -> Tensor:
         raw = [self.stem(x)]
         active = list(raw)
@@ -97,3 +120,8 @@ class DenseTrunk(nn.Module):
             if index < len(self.activations):
                 active.append(self.activations[index](raw[-1]))
         return self.out(torch.cat(raw, dim=-1))
+
+
+def _linear(before: int, after: int, spec: NetworkSpec) -> int:
+    """Parameters of a linear layer and, with `use_ln`, the norm behind it."""
+    return before * after + after + (2 * after if spec.use_ln else 0)

@@ -18,6 +18,7 @@ class OptimizerInfo:
     adam_like: whether its `eps` is Adam's, added to the root of the second moment: an agent's own is meant for these.
     compile_safe: whether its step may be compiled or captured in a CUDA graph.
     second_order: whether it estimates curvature, so that its state is expensive to lose and to keep.
+    moments: numbers that it keeps for each parameter, at the least.
     seeded: whether it draws random numbers and takes `seed=`.
     """
 
@@ -31,6 +32,7 @@ class OptimizerInfo:
     adam_like: bool = False
     compile_safe: bool = True
     second_order: bool = False
+    moments: int = 0
     seeded: bool = False
 
 
@@ -42,6 +44,7 @@ _BUILT_IN = (
         citation="Kingma and Ba 2015, arXiv:1412.6980",
         adam_like=True,
         speed={"fused": True},
+        moments=2,
     ),
     OptimizerInfo(
         name="adamw",
@@ -50,6 +53,7 @@ _BUILT_IN = (
         citation="Loshchilov and Hutter 2019, arXiv:1711.05101",
         adam_like=True,
         speed={"fused": True},
+        moments=2,
     ),
     OptimizerInfo(
         name="radam",
@@ -58,6 +62,7 @@ _BUILT_IN = (
         citation="Liu et al. 2020, arXiv:1908.03265",
         adam_like=True,
         speed={"foreach": True},
+        moments=2,
     ),
     OptimizerInfo(
         name="sgd",
@@ -70,6 +75,7 @@ _BUILT_IN = (
         factory="torch.optim:RMSprop",
         description="the gradient over the root mean square of past gradients",
         citation="Tieleman and Hinton 2012, lecture 6.5 of Neural Networks for Machine Learning",
+        moments=1,
     ),
     OptimizerInfo(
         name="kron",
@@ -80,6 +86,7 @@ _BUILT_IN = (
         compile_safe=False,
         second_order=True,
         seeded=True,
+        moments=1,
     ),
 )
 

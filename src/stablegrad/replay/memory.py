@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from stablegrad.errors import UserError
+from stablegrad.text import in_bytes
 
 SPARE_BYTES = 16 * 2**20
 """Spare frames cost nothing worth saving below this."""
@@ -155,8 +156,8 @@ def check_memory(
     rounded = fits - fits % 10 ** max(0, len(str(fits)) - 2)
     advice = f"--buffer_size {rounded} would fit" if rounded else "no buffer would fit"
     raise UserError(
-        f"a replay of {capacity:,} transitions needs {needed(capacity) / 1e9:.1f} GB, but only"
-        f" {available / 1e9:.1f} GB of memory are free, of which 1 GB is kept for training: {advice}"
+        f"a replay of {capacity:,} transitions needs {in_bytes(needed(capacity))}, but only"
+        f" {in_bytes(available)} of memory are free, of which 1 GB is kept for training: {advice}"
     )
 
 

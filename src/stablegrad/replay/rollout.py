@@ -1,11 +1,22 @@
 """Fixed-length rollouts of on-policy agents, time-major on a device."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
+
+_NUMBERS_BESIDE = 24
+"""Bytes of a step's action, value, reward, discount and what else is stored with an observation, at the least."""
+
+
+def rollout_bytes(observation_space: spaces.Space[Any], *, num_steps: int, num_envs: int) -> int:
+    """What a full rollout takes, at the least, before it is allocated."""
+    shape, dtype = observation_space.shape or (), observation_space.dtype or np.float32
+    return num_steps * num_envs * (math.prod(shape) * np.dtype(dtype).itemsize + _NUMBERS_BESIDE)
 
 
 class Rollout:

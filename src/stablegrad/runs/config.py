@@ -26,6 +26,9 @@ from stablegrad.registry import absolute, is_user_file
 from stablegrad.runs.published import dropped_flag
 from stablegrad.settings import setting
 
+MOST_THREADS = 1024
+"""More than any machine has cores; at a few times ten thousand the threads of OpenMP end the process."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -52,8 +55,13 @@ class RunSettings:
     def __post_init__(self) -> None:
         _positive(self, "threads", "log_every", "diagnostics_every", "diagnostics_batch", "checkpoint_every",
                   "keep_checkpoints")  # fmt: skip
-        if self.seed < 0:
-            raise UserError(f"--seed {self.seed}: must not be negative")
+        problems = []
+        if not 0 <= self.seed <= settings.LARGEST:
+            problems.append(f"--seed {self.seed}: must be between 0 and {settings.LARGEST}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            problems.append(f"--threads {self.threads}: must be at most {MOST_THREADS}")
+        if problems:
+            raise UserError(problems)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from stablegrad.agents.base import Algorithm, Batch, LossOutput, Params
+from stablegrad.agents.base import Algorithm, Batch, Footprint, LossOutput, Params, outputs_for
 from stablegrad.errors import UserError
 from stablegrad.nn import ChannelDropout, Network, NetworkSpec, build_network, draw_masks
 from stablegrad.runs.config import RunConfig
@@ -29,6 +29,7 @@ from stablegrad.supervised.data import ImageSet, load_images
 from stablegrad.supervised.datasets import PUBLISHED_SUBSET, resolve_dataset
 from stablegrad.supervised.seeding import generator_for
 from stablegrad.supervised.tasks import Task
+from stablegrad.training.memory import check_learning
 
 EVALUATION_ROWS = 2048
 """Images that are classified together in an evaluation; the accuracy does not depend on it."""
@@ -69,6 +70,12 @@ class Classifier(Algorithm):
         return []
 
     @classmethod
+    def footprint(
+        cls, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], **sections: Any
+    ) -> Footprint:
+        return Footprint(outputs=outputs_for(action_space))
+
+    @classmethod
     def total_steps(cls, **sections: Any) -> int:
         """Updates: a step of supervised training is one update."""
         return _updates(sections["agent"], sections["run"].seed)
@@ -87,9 +94,14 @@ class Classifier(Algorithm):
         self._drawn: tuple[int, Batch] | None = None
 
     @classmethod
-    def build(cls, config: RunConfig, images: ImageSet | None = None) -> Self:
-        """The classifier of a run's config, untrained, on the run's device; `images` are the config's, if loaded."""
+    def build(cls, config: RunConfig, images: ImageSet | None = None, *, runs: int = 1) -> Self:
+        """The classifier of a run's config, untrained, on the run's device; `images` are the config's, if loaded.
+
+        UserError where the memory does not hold `runs` of them.
+        """
         images, device = load(config.agent) if images is None else images, torch.device(config.run.device)
+        space = spaces.Box(0, 255, images.shape, np.uint8)
+        check_learning(config, space, spaces.Discrete(images.classes), runs=runs)
         return cls(config.agent, config.network, images, seed=config.run.seed, device=device)
 
     def fresh_network(self, task: int) -> Network:

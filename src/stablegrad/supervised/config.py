@@ -14,6 +14,12 @@ Dataset = Literal["auto", "cifar10", "cifar100", "fashion_mnist", "digits", "dig
 
 DEFAULT_LABEL_NOISE = 0.8
 
+MOST_EPOCHS = 1_000_000
+"""Where each epoch ends is kept in a list."""
+
+MOST_SEEDS = 256
+"""Each has its tasks, its network and its folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
@@ -44,6 +50,13 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         problems = positive(self, "subset", "epochs", "batch_size", "seeds", "eval_epochs")
+        problems += [
+            f"--{name} {value:,}: at most {most:,}"
+            for name, value, most in (("epochs", self.epochs, MOST_EPOCHS), ("seeds", self.seeds, MOST_SEEDS))
+            if value > most
+        ]
+        if problems:  # before anything is looked at epoch by epoch
+            raise UserError(problems)
         if self.label_noise is not None:
             problems += fractions(self, "label_noise")
             if self.stream != "noisy_labels":

@@ -5,6 +5,7 @@ members end with the same bits as without a stop; alone, a seed ends there withi
 """
 
 import dataclasses
+import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +15,10 @@ from typing import Literal
 import torch
 
 from stablegrad.agents.base import Batch
+from stablegrad.errors import UserError
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
-from stablegrad.runs.files import read_json, write_json
+from stablegrad.runs.files import write_json
 from stablegrad.runs.folder import RunFolder
 from stablegrad.supervised.classifier import load
 from stablegrad.supervised.side_by_side import NotFinite, StackedLearner
@@ -55,7 +57,11 @@ def members_of(path: Path, way: Way) -> list[Path]:
     """
     if not (path / f"{way}.json").is_file():
         return []
-    recorded = [Path(member) for member in read_json(path / f"{way}.json")]
+    try:
+        names = json.loads((path / f"{way}.json").read_bytes())
+        recorded = [Path(member) for member in names]
+    except (ValueError, TypeError, RecursionError):
+        raise UserError(f"{path / f'{way}.json'} is damaged: it is not a list of folders") from None
     return [member if member.is_dir() else path.resolve().parent / member.name for member in recorded]
 
 
@@ -146,7 +152,7 @@ class StackedTraining:
     def __init__(self, configs: Sequence[RunConfig]) -> None:
         run = configs[0].run
         images = load(configs[0].agent).to(torch.device(run.device))
-        self.members = [Member(config, images=images) for config in configs]
+        self.members = [Member(config, images=images, runs=len(configs)) for config in configs]
         if run.diagnostics == "full":
             raise NotStackable("full diagnostics look at a network before and after its update")
         if run.keep_checkpoints < 2:

@@ -16,9 +16,15 @@ class SupervisedTraining(Session):
     agent: Classifier
 
     def __init__(
-        self, config: RunConfig, *, interventions: Sequence[Intervention] = (), images: ImageSet | None = None
+        self,
+        config: RunConfig,
+        *,
+        interventions: Sequence[Intervention] = (),
+        images: ImageSet | None = None,
+        runs: int = 1,
     ) -> None:
-        classifier = Classifier.build(config, images)
+        """`runs` are how many like it are trained at once: the memory is to hold them all."""
+        classifier = Classifier.build(config, images, runs=runs)
         super().__init__(
             config,
             classifier,

@@ -10,6 +10,9 @@ from stablegrad.agents.base import Agent
 from stablegrad.envs import EnvSpec, make
 from stablegrad.envs.base import episode_seed
 
+POOL = 8
+"""Environments that an evaluation plays in, at most."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -59,7 +62,7 @@ def evaluate(
     seed: int,
     epsilon: float | None = None,
     task: int | None = None,
-    pool: int = 8,
+    pool: int = POOL,
 ) -> Evaluation:
     """Play `episodes` whole games and return their raw scores; `epsilon` is the protocol's unless given.
 

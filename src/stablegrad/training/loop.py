@@ -17,6 +17,7 @@ from stablegrad.plasticity.base import Intervention
 from stablegrad.runs.config import RunConfig
 from stablegrad.tables.scores import normaliser
 from stablegrad.training.evaluate import evaluate
+from stablegrad.training.memory import check_environments, check_learning
 from stablegrad.training.session import RunFailed, Session
 
 __all__ = ["RunFailed", "Training", "agent_setup", "build_agent"]
@@ -65,8 +66,10 @@ class Training(Session):
         assert config.budget is not None
         assert config.env is not None
         self.budget, self.env_spec = config.budget, config.env
+        check_environments(config.env, config.budget.num_envs)
         self.envs = make(config.env, num_envs=config.budget.num_envs, seed=config.run.seed)
         try:
+            check_learning(config, self.envs.observation_space, self.envs.action_space)
             super().__init__(
                 config,
                 build_agent(config, self.envs),
