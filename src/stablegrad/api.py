@@ -17,10 +17,12 @@ from stablegrad.agents.base import Agent
 from stablegrad.envs import make
 from stablegrad.errors import UserError
 from stablegrad.integrations.trackers import factories, trackers
+from stablegrad.registry import absolute
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.trust import Trust, names_of
 from stablegrad.supervised.classifier import Classifier
 from stablegrad.supervised.seeds import (
     StackedTraining,
@@ -51,13 +53,14 @@ _MINIMUM_FREE_BYTES = 200_000_000
 
 @dataclass(frozen=True)
 class Run:
-    """One run on disk."""
+    """One run on disk. `trust` says which code that its config names may be imported (see `runs.trust`)."""
 
     path: Path
+    trust: Trust = False
 
     @cached_property
     def folder(self) -> RunFolder:
-        return RunFolder.open(self.path)
+        return RunFolder.open(self.path, trust=self.trust)
 
     @cached_property
     def config(self) -> RunConfig:
@@ -182,9 +185,13 @@ class Run:
         return classifier
 
 
-def load_run(path: str | Path) -> Run:
-    """An existing run. UserError when `path` is not one."""
-    return Run(RunFolder.open(Path(path)).path)
+def load_run(path: str | Path, *, trust: Trust = False) -> Run:
+    """An existing run. UserError when `path` is not one.
+
+    Code that its config names (a user's own agent, environment, network) is imported only with `trust=True`, or where
+    `trust` holds its name; without, what needs it raises UserError and imports nothing.
+    """
+    return Run(RunFolder.open(Path(path)).path, trust)
 
 
 def train(
@@ -252,24 +259,25 @@ def resolve(values: Mapping[str, Any]) -> RunConfig:
     return RunConfig.resolve(str(algo), settings)
 
 
-def resume(path: str | Path, *, observers: Iterable[Observer] = ()) -> Run:
+def resume(path: str | Path, *, trust: Trust = False, observers: Iterable[Observer] = ()) -> Run:
     """Go on where a run stopped, with the seeds that it was trained with; a run that is done stays as it is.
 
+    `trust` is as in `load_run`.
     A seed that broke is left out of its stack; RunFailed when it is the one that was asked for, behind the others.
     """
-    folder = RunFolder.open(Path(path))
+    folder = RunFolder.open(Path(path), trust=trust)
     if folder.status["state"] == "done":
-        return Run(folder.path)
+        return Run(folder.path, trust)
     if members := members_of(folder.path, "side_by_side"):
-        if together := unfinished(members):
+        if together := unfinished(members, trust=trust):
             _run_stacked([member.config for member in together], lambda: together, observers)
     else:
-        turns = unfinished(members_of(folder.path, "in_turn"))
+        turns = unfinished(members_of(folder.path, "in_turn"), trust=trust)
         # The one that was asked for comes last: as long as it is not done, asking again finishes them all.
         _run_in_turn([*(other for other in turns if not other.path.samefile(folder.path)), folder], observers)
     if broke(folder):
         raise RunFailed(f"{folder.path}: {folder.status['reason']}")
-    return Run(folder.path)
+    return Run(folder.path, trust)
 
 
 def fork(
@@ -278,15 +286,16 @@ def fork(
     *,
     run_dir: str | Path,
     checkpoint_path: Path | None = None,
+    trust: Trust = False,
     observers: Iterable[Observer] = (),
 ) -> Run:
     """A new run that starts from a checkpoint of another, with some settings changed.
 
     Changed values are taken as used (a learning rate is not scaled again). What is in the checkpoint must fit
     the new settings: networks, storage and environments keep their shapes and numbers, and the optimizer its kind.
-    UserError, and no folder, where it does not.
+    UserError, and no folder, where it does not. `trust` is as in `load_run`; what `changes` name is trusted.
     """
-    source = load_run(path)
+    source = load_run(path, trust=trust is True or {*(trust or ()), *map(absolute, names_of(changes))})
     config = RunConfig.from_flat({**source.config.flat(), **changes})
     before, now = source.config.flat(), config.flat()
     problems = config.problems() + [
@@ -356,7 +365,7 @@ def _run(config: RunConfig, open_folder: Callable[[Session], RunFolder], observe
                 training.run(stop)
         finally:
             training.close()
-    return Run(folder.path)
+    return Run(folder.path, folder.trust)
 
 
 def _run_stacked(
@@ -377,12 +386,12 @@ def _run_stacked(
             training.run(stop)
         finally:
             training.close()
-    return [Run(folder.path) for folder in folders]
+    return [Run(folder.path, folder.trust) for folder in folders]
 
 
 def _run_in_turn(folders: Sequence[RunFolder], observers: Iterable[Observer]) -> list[Run]:
     """Train in these folders, one after the other; when one is stopped, those behind it are too."""
-    runs = [Run(folder.path) for folder in folders]
+    runs = [Run(folder.path, folder.trust) for folder in folders]
     for number, folder in enumerate(folders, 1):
         _go_on(folder, observers)
         if folder.status["state"] == "stopped":

@@ -75,22 +75,22 @@ def newest(folder: Path) -> Path:
 
 def test_train_judge_report_and_fork(tmp_path: Path, flags, capsys):
     train(tmp_path / "run", flags)
-    run = load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run", trust=True)
     assert run.status["state"] == "done"
     assert any(key.startswith(("units/", "ranks/", "network/")) for row in run.metrics for key in row), "no probes"
     assert [name for name, _ in run.agent().network.named_parameters() if name.startswith("encoder.net.0")]
 
     capsys.readouterr()
     video = tmp_path / "game.gif"
-    assert main(["eval", str(run.path), "--episodes", "3", "--json", "--video", str(video)]) == 0
+    assert main(["eval", str(run.path), "--trust", "--episodes", "3", "--json", "--video", str(video)]) == 0
     assert len(json.loads(capsys.readouterr().out)["scores"]) == 3
     assert video.stat().st_size > 0
 
     assert main(["report", str(run.path)]) == 0
     assert main(["doctor", str(run.path)]) in (0, 1)
     fork = ["fork", str(run.path), "--run_dir", str(tmp_path / "fork"), "--total_timesteps", "768"]
-    assert main([*fork, "--epsilon", "0.3", "--quiet"]) == 0
-    forked = load_run(tmp_path / "fork")
+    assert main([*fork, "--epsilon", "0.3", "--quiet", "--trust"]) == 0
+    forked = load_run(tmp_path / "fork", trust=True)
     assert (forked.status["step"], forked.config.agent.epsilon) == (768, 0.3)
 
 
@@ -103,7 +103,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path, fla
     (tmp_path / "cut" / "status.json").write_text(json.dumps({**status, "state": "running", "step": 256}))
     for path in checkpoint.paths(tmp_path / "cut" / "checkpoints")[:-1]:
         path.rename(tmp_path / path.name)
-    assert main(["resume", str(tmp_path / "cut"), "--quiet"]) == 0
+    assert main(["resume", str(tmp_path / "cut"), "--quiet", "--trust"]) == 0
     assert newest(tmp_path / "cut").name == newest(tmp_path / "whole").name
     resumed = {path.name: path.read_bytes() for path in newest(tmp_path / "cut").glob("*.safetensors")}
     assert resumed == whole

@@ -13,6 +13,8 @@ from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.reports.report import write_report
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.reading import read_config
+from stablegrad.runs.trust import check, names_of
 from stablegrad.sweeps.pool import LocalPool
 from stablegrad.training.stop import StopRequest
 
@@ -76,6 +78,7 @@ def _folders(root: Path, seed: int, overrides: dict[str, int]) -> dict[demo.Arm,
         path = root / config.identity
         if not (path / "config.json").exists():
             RunFolder.create(path, config)
+        check(path, read_config(path), names_of(config.flat()))
         folders[arm] = path
     return folders
 

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stablegrad.commands.parsing import Parser, whole
+from stablegrad.commands.parsing import Parser, add_trust, whole
 from stablegrad.commands.terminal import Terminal
 from stablegrad.doctor import Comparison, Examination, Finding, compare, examine, illness
 from stablegrad.doctor.pictures import number, sparkline
@@ -40,12 +40,17 @@ def main(argv: list[str]) -> int:
         " network that the run began with; tried for up to STEPS [500]",
     )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    add_trust(parser)
     arguments = parser.parse(argv)
     if arguments.other is not None and arguments.capacity is not None:
         raise UserError("--capacity is of one run: ask for each by itself")
     if arguments.other is None:
         examination = examine(arguments.run)
-        fits = {} if arguments.capacity is None else capacity_record(arguments.run, arguments.capacity)
+        fits = (
+            {}
+            if arguments.capacity is None
+            else capacity_record(arguments.run, arguments.capacity, trust=arguments.trust)
+        )
         record, shown = lambda: examination.record() | fits, lambda: Group(page(examination), *_capacity_lines(fits))
     else:
         comparison = compare(arguments.run, arguments.other)
@@ -76,11 +81,11 @@ def page(examination: Examination) -> RenderableType:
     return Group(*parts)
 
 
-def capacity_record(run: str, budget: int) -> dict[str, Any]:
+def capacity_record(run: str, budget: int, *, trust: bool = False) -> dict[str, Any]:
     """What `--capacity` adds to a record; this alone needs torch, and the run's checkpoint."""
     from stablegrad import api
 
-    found = api.load_run(run).capacity(budget=budget)
+    found = api.load_run(run, trust=trust).capacity(budget=budget)
     return {"capacity": {name: fit._asdict() for name, fit in found._asdict().items()}}
 
 

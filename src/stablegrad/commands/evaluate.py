@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stablegrad import api
-from stablegrad.commands.parsing import Parser, finite, whole
+from stablegrad.commands.parsing import Parser, add_trust, finite, whole
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import DONE, UserError
 from stablegrad.tables.scores import normaliser
@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--task", type=whole, help="of a task schedule only this one, counted from 1 [each of them]")
     parser.add_argument("--video", metavar="FILE", help="also draw the first of the games: a name in .mp4 or .gif")
     parser.add_argument("--json", action="store_true", help="print one JSON object with every score")
+    add_trust(parser)
     arguments = parser.parse(argv)
     problems = []
     if arguments.episodes is not None and arguments.episodes < 1:
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
     if problems:
         raise UserError(problems)
 
-    run = api.load_run(arguments.run)
+    run = api.load_run(arguments.run, trust=arguments.trust)
     if run.config.env is None:
         return _judge_classifier(run, arguments)
     judged = [_judge_agent(run, run.config.env, task, arguments) for task in _tasks(run.config.env, arguments.task)]

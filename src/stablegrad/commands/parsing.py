@@ -46,6 +46,11 @@ class Parser(argparse.ArgumentParser):
         return namespace
 
 
+def add_trust(parser: Parser) -> None:
+    """The option of a command that may import what a run's config names."""
+    parser.add_argument("--trust", action="store_true", help="import code of others that the run names (see the error)")
+
+
 def whole(text: str) -> int:
     """The type of an option that takes a whole number: what a setting of that type takes."""
     return _of_type(text, int)

@@ -9,7 +9,7 @@ from typing import Any
 
 from stablegrad import api
 from stablegrad.agents import AGENTS
-from stablegrad.commands.parsing import Parser, add_settings, whole
+from stablegrad.commands.parsing import Parser, add_settings, add_trust, whole
 from stablegrad.commands.progress import ProgressBar
 from stablegrad.doctor import examine
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
@@ -19,6 +19,7 @@ from stablegrad.runs.files import read_toml
 from stablegrad.runs.folder import RunLocked
 from stablegrad.runs.published import dropped_flag
 from stablegrad.runs.reading import is_number
+from stablegrad.runs.trust import Trust, named_in, names_of
 from stablegrad.text import say
 from stablegrad.training.loop import RunFailed
 
@@ -69,12 +70,15 @@ def resume(argv: list[str]) -> int:
                     example="stablegrad resume runs/pqn-Breakout-1-0123456789")  # fmt: skip
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no page")
+    add_trust(parser)
     arguments = parser.parse(argv)
-    run = api.load_run(arguments.run)
+    run = api.load_run(arguments.run, trust=arguments.trust)
     if run.status["state"] == "done":
         say(f"{run.path} is done: {run.status['step']:,} steps")
         return DONE
-    return _finish(run.path, lambda bar: api.resume(run.path, observers=[bar]), run.config, quiet=arguments.quiet)
+    return _finish(
+        run.path, lambda bar: api.resume(run.path, trust=run.trust, observers=[bar]), run.config, quiet=arguments.quiet
+    )
 
 
 def fork(argv: list[str]) -> int:
@@ -86,14 +90,16 @@ def fork(argv: list[str]) -> int:
     parser.add_argument("--run_dir", required=True, help="the new run's folder")
     parser.add_argument("--step", type=whole, help="the checkpoint's step (default: the newest)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no page")
+    add_trust(parser)
+    trust: Trust = "--trust" in argv or named_in(argv)
     source = next((argument for argument in argv if not argument.startswith("-")), None)
     if source is not None and source != "--help":
-        config = api.load_run(source).config
+        config = api.load_run(source, trust=trust).config
         for name, section in section_types(config.algo).items():
             add_settings(parser, _TITLES[name], section, config.flat())
     arguments = vars(parser.parse(argv))
-    path, new, step, quiet = (arguments.pop(name) for name in ("run", "run_dir", "step", "quiet"))
-    run = api.load_run(path)
+    path, new, step, quiet, _ = (arguments.pop(name) for name in ("run", "run_dir", "step", "quiet", "trust"))
+    run = api.load_run(path, trust=trust)
     chosen = None
     if step is not None:
         chosen = run.folder.checkpoints / f"step_{step:012d}"
@@ -102,7 +108,7 @@ def fork(argv: list[str]) -> int:
             raise UserError(f"{run.path} has no checkpoint at step {step}; it has {known or 'none'}")
     return _finish(
         Path(new),
-        lambda bar: api.fork(path, arguments, run_dir=new, checkpoint_path=chosen, observers=[bar]),
+        lambda bar: api.fork(path, arguments, run_dir=new, checkpoint_path=chosen, trust=trust, observers=[bar]),
         run.config,
         quiet=quiet,
     )
@@ -133,7 +139,7 @@ def _train_seeds(config: RunConfig, run_dir: str | None, *, quiet: bool) -> int:
         say(f"error: {error}", file=sys.stderr)
         return FAILED
     if runs[-1].status["state"] == "stopped":
-        say(f"stopped at step {runs[-1].status['step']:,}; go on with: stablegrad resume {runs[-1].path}")
+        say(f"stopped at step {runs[-1].status['step']:,}; go on with: stablegrad resume {again(runs[-1])}")
         return STOPPED
     say(*map(_summary, runs))
     say(f"compare: stablegrad report {' '.join(str(run.path) for run in runs)}")
@@ -184,12 +190,17 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
         say(f"error: {error}", file=sys.stderr)
         return FAILED
     if run.status["state"] == "stopped":
-        say(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {path}")
+        say(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {again(run)}")
         return STOPPED
     if not quiet:
         write_report(run.path, run.folder.report, findings=examine(run.path).records(), files=False)
     say(_summary(run))
     return DONE
+
+
+def again(run: api.Run) -> str:
+    """The run as the arguments of a command that goes on with it: whoever asked for its code trusts it."""
+    return f"{run.path} --trust" if names_of(run.config.flat()) else str(run.path)
 
 
 def _diagnostics_share(rows: Sequence[Mapping[str, Any]]) -> float:
@@ -214,5 +225,5 @@ def _summary(run: api.Run) -> str:
     if run.folder.report.exists():
         lines.append(f"report: {run.folder.report}")
     if run.config.env is not None:
-        lines.append(f"evaluate: stablegrad eval {run.path} --episodes 30")
+        lines.append(f"evaluate: stablegrad eval {again(run)} --episodes 30")
     return "\n".join(lines)

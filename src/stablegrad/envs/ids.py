@@ -79,9 +79,14 @@ def _minatar_parts(env_id: str) -> tuple[str, str]:
     return by_key[key], match[2] or ""
 
 
+def module_of(env_id: str) -> str | None:
+    """The module that Gymnasium would import for an id `module:Name-v0`; None for an id that names none."""
+    return None if is_user_file(env_id) else env_id.rpartition(":")[0] or None
+
+
 def _check_gymnasium(env_id: str) -> None:
-    module, _, name = env_id.rpartition(":")
-    if module:
+    module, name = module_of(env_id), env_id.rpartition(":")[2]
+    if module is not None:
         try:
             importlib.import_module(module)
         except ImportError as error:

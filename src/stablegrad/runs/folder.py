@@ -19,6 +19,7 @@ from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig, unknown_settings
 from stablegrad.runs.files import read_lines, read_object, write_json
 from stablegrad.runs.reading import read_config, read_status
+from stablegrad.runs.trust import Trust, check, names_of
 
 
 class RunLocked(Exception):
@@ -26,10 +27,13 @@ class RunLocked(Exception):
 
 
 class RunFolder:
-    """Paths and small records of one run. `create` starts one, `open` takes one that exists."""
+    """Paths and small records of one run. `create` starts one, `open` takes one that exists.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `trust` says which code that its config names may be imported (see `trust.py`): what is created here is trusted.
+    """
+
+    def __init__(self, path: Path, *, trust: Trust = False) -> None:
+        self.path, self.trust = path, trust
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.episodes = path / "episodes.jsonl"
@@ -40,7 +44,7 @@ class RunFolder:
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
         """A new run's folder, with its config and manifest. UserError if it holds a run or cannot be written."""
         cls.check_unused(path)
-        folder = cls(path)
+        folder = cls(path, trust=names_of(config.flat()))
         try:
             path.mkdir(parents=True, exist_ok=True)
             write_json(path / "manifest.json", describe_machine())
@@ -68,14 +72,16 @@ class RunFolder:
             )
 
     @classmethod
-    def open(cls, path: Path) -> "RunFolder":
+    def open(cls, path: Path, *, trust: Trust = False) -> "RunFolder":
         """An existing run's folder. UserError when there is none."""
         read_config(path)
-        return cls(path)
+        return cls(path, trust=trust)
 
     @property
     def config(self) -> RunConfig:
+        """What the run was asked for. UserError where it names code that is not trusted, which is then not imported."""
         flat = read_config(self.path)
+        check(self.path, flat, self.trust)
         try:
             if later := unknown_settings(flat):
                 raise UserError(

@@ -20,6 +20,7 @@ from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import write_json
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.trust import Trust
 from stablegrad.supervised.classifier import load
 from stablegrad.supervised.side_by_side import NotFinite, StackedLearner
 from stablegrad.supervised.stacked import NotStackable
@@ -70,14 +71,14 @@ def broke(folder: RunFolder) -> bool:
     return folder.status["state"] == "failed" and (folder.path / "failure").is_dir()
 
 
-def unfinished(members: Iterable[Path]) -> list[RunFolder]:
+def unfinished(members: Iterable[Path], *, trust: Trust = False) -> list[RunFolder]:
     """Those of the members that can go on: neither done, nor broken, nor (which a warning says) deleted."""
     found = []
     for path in members:
         if not (path / "config.json").is_file():
             log.warning("%s is not there any more: the other seeds go on without it", path)
             continue
-        folder = RunFolder.open(path)
+        folder = RunFolder.open(path, trust=trust)
         if folder.status["state"] != "done" and not broke(folder):
             found.append(folder)
     return found

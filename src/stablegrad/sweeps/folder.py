@@ -20,7 +20,8 @@ from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import read_object, write_json
 from stablegrad.runs.folder import RunFolder
-from stablegrad.runs.reading import is_number
+from stablegrad.runs.reading import is_number, read_config
+from stablegrad.runs.trust import check, names_of
 from stablegrad.sweeps.grid import Plan
 from stablegrad.sweeps.process import is_claimed
 from stablegrad.sweeps.progress import Progress, progress_of
@@ -146,7 +147,10 @@ def entries_of(plan: Plan) -> tuple[Entry, ...]:
 
 
 def ensure_run(parent: Path, config: RunConfig) -> Path:
-    """The folder of a run inside `parent`, named by its configuration; made where it is not there yet."""
+    """The folder of a run inside `parent`, named by its configuration; made where it is not there yet.
+
+    UserError where one is there that names other code than the configuration does: it is going to be trained.
+    """
     path = parent / config.name
     if not (path / "config.json").exists():
         try:
@@ -155,4 +159,5 @@ def ensure_run(parent: Path, config: RunConfig) -> Path:
             # Another process over the same storage was faster.
             if not (path / "config.json").exists():
                 raise
+    check(path, read_config(path), names_of(config.flat()))
     return path
