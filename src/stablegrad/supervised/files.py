@@ -1,18 +1,37 @@
-"""Named files of a folder or of an archive, as bytes. Nothing is unpacked to disk."""
+"""Named files of a folder or of an archive, as bytes. Nothing is unpacked to disk, and never more than a set can be:
+an archive of 4 MB may unpack to as many GB.
+"""
 
+import bz2
 import gzip
+import io
+import lzma
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from stablegrad.errors import UserError
+from stablegrad.text import in_bytes
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tar.xz", ".zip")
 
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error)
+MOST_BYTES = 2**28
+"""Of one file, unpacked. The largest of the published sets (CIFAR-100's training images) has 155 MB."""
+
+MOST_BYTES_IN_ALL = 2**30
+"""Of a whole tar file, unpacked. CIFAR's have 185 MB."""
+
+MOST_FILES = 10_000
+
+# What damaged or odd archives raise: a zip file may also be encrypted, or packed in a way that is not supported.
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, NotImplementedError,
+    RuntimeError, ValueError,
+)  # fmt: skip
 
 
 def list_files(place: Path) -> frozenset[str]:
@@ -43,19 +62,37 @@ def read_files(place: Path, names: Iterable[str]) -> dict[str, bytes]:
 def _entries(place: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """(name, how to read it), in the order of the archive: going back in a compressed one starts it anew."""
     if place.is_dir():
-        yield from ((path.name, path.read_bytes) for path in sorted(place.iterdir()) if path.is_file())
+        for path in sorted(place.iterdir()):
+            if path.is_file():
+                yield path.name, partial(_file, path)
     elif zipfile.is_zipfile(place):
         with zipfile.ZipFile(place) as archive:
-            for path in archive.namelist():
-                yield PurePosixPath(path).name, partial(archive.read, path)
+            for number, member in enumerate(archive.infolist()):
+                _check_count(place, number)
+                yield PurePosixPath(member.filename).name, partial(_zip_member, archive, member, place)
     else:
-        with tarfile.open(place) as tar:
-            for member in tar:
-                if member.isfile():
-                    yield PurePosixPath(member.name).name, partial(_member, tar, member)
+        with (
+            _unpacked(place) as stream,
+            tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream, place)), mode="r:") as tar,
+        ):
+            for number, entry in enumerate(tar):
+                _check_count(place, number)
+                if entry.isfile():
+                    yield PurePosixPath(entry.name).name, partial(_tar_member, tar, entry, place)
 
 
-def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def _file(path: Path) -> bytes:
+    _check_size(str(path), path.stat().st_size)
+    return path.read_bytes()
+
+
+def _zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path) -> bytes:
+    _check_size(f"{place}/{member.filename}", member.file_size)
+    return archive.read(member)  # which unpacks no more than that
+
+
+def _tar_member(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> bytes:
+    _check_size(f"{place}/{member.name}", member.size)
     content = archive.extractfile(member)
     assert content is not None, "regular files have contents"
     with content:
@@ -64,9 +101,58 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 def _unzipped(content: bytes, name: str) -> bytes:
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            unpacked = file.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{name} is damaged: {error}") from error
+    _check_size(name, len(unpacked))
+    return unpacked
+
+
+def _unpacked(place: Path) -> IO[bytes]:
+    """The tar file within its compression, which its first bytes tell."""
+    with place.open("rb") as file:
+        head = file.read(6)
+    for magic, unpack in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open)):
+        if head.startswith(magic):
+            return cast(IO[bytes], unpack(place, "rb"))
+    return place.open("rb")
+
+
+class _Bounded:
+    """A stream that tarfile reads, until it has unpacked more than all files of a set."""
+
+    def __init__(self, stream: IO[bytes], place: Path) -> None:
+        self._stream, self._place = stream, place
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seek(self, position: int) -> int:
+        self._check(position)
+        return self._stream.seek(position)
+
+    def read(self, size: int) -> bytes:
+        self._check(self._stream.tell() + size)
+        return self._stream.read(size)
+
+    def _check(self, position: int) -> None:
+        if position > MOST_BYTES_IN_ALL:
+            raise UserError(_too_large(str(self._place), MOST_BYTES_IN_ALL))
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise UserError(_too_large(name, MOST_BYTES))
+
+
+def _check_count(place: Path, number: int) -> None:
+    if number >= MOST_FILES:
+        raise UserError(f"{place} has more than {MOST_FILES:,} files: it is not one of the published sets")
+
+
+def _too_large(name: str, most: int) -> str:
+    return f"{name} unpacks to more than {in_bytes(most)}: it is not one of the published sets, and is not read"
 
 
 def _complaint(place: Path, error: Exception) -> str:
