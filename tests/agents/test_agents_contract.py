@@ -14,6 +14,7 @@ from stablegrad.cli import main
 from stablegrad.commands.check import kind_of
 from stablegrad.errors import UserError
 from stablegrad.nn.contract import check_trunk
+from stablegrad.nn.parts import PartsBox
 from stablegrad.registry import load_user_object
 from stablegrad.runs.config import RunConfig
 from stablegrad.training.contract import check_resume
@@ -30,9 +31,14 @@ OWN = {
 }
 
 
-def broken(name: str, **surrounded: Any) -> dict[str, list[str]]:
+PARTS = PartsBox(
+    {"camera": spaces.Box(0, 255, (3, 10, 10), np.uint8), "joints": spaces.Box(-np.inf, np.inf, (3,), np.float32)}
+)
+
+
+def broken(name: str, **changes: Any) -> dict[str, list[str]]:
     """The broken promises of an agent, played without an environment."""
-    kind, surroundings = AGENTS[name], setup(num_envs=4, **surrounded)
+    kind, surroundings = AGENTS[name], setup(num_envs=4, **changes)
     config = kind.Config(**OWN.get(name, {}))
 
     def build(its_setup: AgentSetup):
@@ -49,6 +55,16 @@ def fault(name: str) -> str:
 @pytest.mark.parametrize("name", [*OWN, EXAMPLE])
 def test_ours_and_the_example_keep_every_promise(name):
     assert broken(name) == {}
+
+
+@pytest.mark.parametrize("name", [*OWN, EXAMPLE])
+def test_they_keep_every_promise_on_observations_of_several_parts(name):
+    assert broken(name, observation_space=PARTS) == {}
+
+
+def test_continuous_ppo_keeps_every_promise_on_observations_of_several_parts():
+    """It normalises the vectors among them, and their statistics are frozen in evaluation."""
+    assert broken("ppo", observation_space=PARTS, action_space=spaces.Box(-1, 1, (2,), np.float32)) == {}
 
 
 @pytest.mark.parametrize(

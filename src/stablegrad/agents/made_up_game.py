@@ -1,12 +1,13 @@
 """A game without an environment, for the checks of an agent: what happens in it is known, and can be changed alone."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from stablegrad.agents.base import AgentSetup
 from stablegrad.envs.base import NOT_PRESSED, StepBatch
+from stablegrad.nn.parts import PartsBox
 from stablegrad.replay.memory import frame_stack
 
 Rows = Literal["", "truncated", "terminated", "midway"]
@@ -33,11 +34,11 @@ class Game:
         pressed: Rows = "",
         largest: float | None = None,
     ) -> None:
+        assert isinstance(setup.observation_space, spaces.Box)
         self.space, self.num_envs = setup.observation_space, setup.num_envs
         self._shifted, self._lost, self._pressed, self._largest = shifted, lost, pressed, largest
         self._rng = np.random.default_rng(setup.seed)
         self._other = np.random.default_rng(setup.seed + 1)
-        assert isinstance(self.space, spaces.Box)
         self._stack = frame_stack(self.space)
         self._time = 0
         self.obs = self._draw(self._rng, self.num_envs)
@@ -75,10 +76,18 @@ class Game:
         return drawn if self._stack == 1 else np.concatenate([self.obs[:, 1:], drawn[:, :1]], axis=1)
 
     def _draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        space = self.space
-        assert isinstance(space, spaces.Box)
-        shape = (count, *space.shape)
-        if np.issubdtype(space.dtype, np.integer):
-            return rng.integers(space.low, space.high, shape, space.dtype, endpoint=True)
-        low, high = np.maximum(space.low, -1.0), np.minimum(space.high, 1.0)
-        return rng.uniform(low, high, shape).astype(space.dtype)
+        if not isinstance(self.space, PartsBox):
+            return _drawn(self.space, rng, count)
+        rows = np.zeros((count, *self.space.shape), np.uint8)
+        apart = self.space.apart(rows)
+        for part in self.space.parts:
+            apart[part.name][...] = _drawn(part.space, rng, count)
+        return rows
+
+
+def _drawn(space: Any, rng: np.random.Generator, count: int) -> np.ndarray:
+    shape = (count, *space.shape)
+    if np.issubdtype(space.dtype, np.integer):
+        return rng.integers(space.low, space.high, shape, space.dtype, endpoint=True)
+    low, high = np.maximum(space.low, -1.0), np.minimum(space.high, 1.0)
+    return rng.uniform(low, high, shape).astype(space.dtype)

@@ -6,6 +6,10 @@ Means and variances are merged batch by batch (Chan, Golub and LeVeque 1983), in
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
+
+from stablegrad.nn.build import are_bytes
+from stablegrad.nn.parts import PartsBox
 
 _EPSILON = 1e-8
 _CLIP = 10.0
@@ -52,6 +56,37 @@ class ObservationNormalizer:
             self.moments.update(obs)
         scaled = (obs - self.moments.mean) / np.sqrt(self.moments.variance + _EPSILON)
         return np.clip(scaled, -_CLIP, _CLIP).astype(np.float32)
+
+
+class PartsNormalizer(ObservationNormalizer):
+    """The same for the vectors among the parts of observations [B, N]; their images stay as they are."""
+
+    def __init__(self, space: PartsBox) -> None:
+        self._space, self._vectors = space, [part.name for part in space.parts if len(part.space.shape) == 1]
+        self._widths = [part.space.shape[0] for part in space.parts if part.name in self._vectors]
+        super().__init__((sum(self._widths),))
+
+    def __call__(self, obs: np.ndarray, *, update: bool) -> np.ndarray:
+        rows = obs.copy()
+        parts = self._space.apart(rows)
+        joined = super().__call__(np.concatenate([parts[name] for name in self._vectors], axis=-1), update=update)
+        for name, vector in zip(self._vectors, np.split(joined, np.cumsum(self._widths)[:-1], axis=-1), strict=True):
+            parts[name][...] = vector
+        return rows
+
+
+def normalizer_of(space: spaces.Space[Any]) -> ObservationNormalizer:
+    """What normalises the observations of `space`. ValueError where they are images and nothing else."""
+    if not normalizable(space):
+        raise ValueError(f"there is nothing to normalise in {space}")
+    return PartsNormalizer(space) if isinstance(space, PartsBox) else ObservationNormalizer(space.shape or ())
+
+
+def normalizable(space: spaces.Space[Any]) -> bool:
+    """Whether observations are anything but images of bytes, which networks divide by 255."""
+    if isinstance(space, PartsBox):
+        return any(len(part.space.shape) == 1 for part in space.parts)
+    return not are_bytes(space)
 
 
 class RewardNormalizer:

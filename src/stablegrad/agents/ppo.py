@@ -29,10 +29,9 @@ from stablegrad.agents.base import (
     positive,
     rollout_remarks,
 )
-from stablegrad.agents.normalization import ObservationNormalizer, RewardNormalizer
+from stablegrad.agents.normalization import RewardNormalizer, normalizable, normalizer_of
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
-from stablegrad.nn.build import are_bytes
 from stablegrad.replay.rollout import Rollout, rollout_bytes
 from stablegrad.rl import losses, returns, schedules
 from stablegrad.settings import setting
@@ -127,7 +126,7 @@ class PPO(Agent):
         self._box = setup.action_space if isinstance(setup.action_space, spaces.Box) else None
         self.gaussian = self._box is not None
         n_actions = policy_size(setup.action_space)
-        images = are_bytes(setup.observation_space)
+        images = not normalizable(setup.observation_space)
         if config.normalize_obs and images:
             raise UserError("--normalize_obs true: the network divides images by 255 already, so leave it out")
         init, act, shuffle = setup.seeds(3)
@@ -145,7 +144,7 @@ class PPO(Agent):
         self._rollout = Rollout(config.num_steps, setup.num_envs, device=setup.device)
         self._observations = self._rewards = None
         if _default(config.normalize_obs, self.gaussian and not images):
-            self._observations = ObservationNormalizer(setup.observation_space.shape or ())
+            self._observations = normalizer_of(setup.observation_space)
         if _default(config.normalize_reward, self.gaussian):
             self._rewards = RewardNormalizer(setup.num_envs, config.gamma)
         self.steps = 0

@@ -15,6 +15,7 @@ from stablegrad.envs import EnvSpec, make
 from stablegrad.envs import contract as environments
 from stablegrad.errors import DONE, FAILED, UserError
 from stablegrad.nn import contract as networks
+from stablegrad.nn.parts import PartsBox
 from stablegrad.nn.spec import ENCODERS, TRUNKS, NetworkSpec
 from stablegrad.registry import is_user_file, load_user_object
 from stablegrad.runs.config import RunConfig, section_types
@@ -141,7 +142,10 @@ def _trunk(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
 def _encoder(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
     env = make(EnvSpec.resolve({"env_id": "Breakout-v5", **given}), num_envs=1, seed=1)
     env.close()
-    return networks.check_encoder(name, _network(given), env.observation_space)
+    space = env.observation_space
+    if isinstance(space, PartsBox):  # an encoder of one's own is for images
+        space = next(part.space for part in space.parts if len(part.space.shape) == 3)
+    return networks.check_encoder(name, _network(given), space)
 
 
 def _network(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """From a spec and an observation space to a network: encoder -> trunk (512 features) -> one linear head."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from stablegrad.errors import UserError
-from stablegrad.nn.encoders import ImpalaCNN, NatureCNN
+from stablegrad.nn.encoders import VECTOR_FEATURES, ImpalaCNN, NatureCNN
 from stablegrad.nn.heads import linear_head
 from stablegrad.nn.init import drawing_from, initialise_
-from stablegrad.nn.layers import LinearFactory, SpectralLinear
+from stablegrad.nn.layers import LinearFactory, SpectralLinear, stage
+from stablegrad.nn.parts import PartsBox
 from stablegrad.nn.spec import AUTO, ENCODERS, FEATURES, TRUNKS, NetworkSpec
 
 
@@ -42,10 +45,35 @@ class Encoder(nn.Module):
         return self.net(2 * x - 1 if self.symmetric else x)
 
 
+class PartsEncoder(nn.Module):
+    """Rows [B, N] of the bytes of several parts to flat features [B, D]: each part through its encoder, then joined.
+
+    The encoder of a part is the submodule `of_<its name>`.
+    """
+
+    def __init__(self, space: PartsBox, encoders: Mapping[str, Encoder]) -> None:
+        super().__init__()
+        self._space, self._module_of = space, dict[str, str]()
+        for number, (name, encoder) in enumerate(encoders.items()):
+            plain = f"of_{re.sub(r'[^0-9a-zA-Z_]', '_', name)}"
+            self._module_of[name] = f"{plain}_{number}" if hasattr(self, plain) else plain
+            self.add_module(self._module_of[name], encoder)
+        self.out_features = sum(encoder.out_features for encoder in encoders.values())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        features = []
+        for name, space, start, stop in self._space.parts:
+            part = rows[..., start:stop]
+            if space.dtype == np.float32:
+                part = part.view(torch.float32)
+            features.append(self.get_submodule(self._module_of[name])(part.unflatten(-1, space.shape)))
+        return torch.cat(features, dim=-1)
+
+
 class Torso(nn.Module):
     """Encoder and trunk: observations [B, *] to the features [B, 512] that feed a head."""
 
-    def __init__(self, encoder: Encoder, trunk: nn.Module) -> None:
+    def __init__(self, encoder: Encoder | PartsEncoder, trunk: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.trunk = trunk
@@ -65,7 +93,7 @@ class Network(Torso):
     `functional_call(network, params, (obs,), {"with_features": True})`.
     """
 
-    def __init__(self, encoder: Encoder, trunk: nn.Module, head: nn.Module) -> None:
+    def __init__(self, encoder: Encoder | PartsEncoder, trunk: nn.Module, head: nn.Module) -> None:
         super().__init__(encoder, trunk)
         self.head = head
 
@@ -109,10 +137,29 @@ def build_torso(
 
 def build_encoder(
     spec: NetworkSpec, observation_space: spaces.Space[Any], *, generator: torch.Generator | None = None
-) -> Encoder:
-    """The spec's encoder for these observations; `auto` is resolved by `encoder_for`. Raises UserError."""
-    shape = _observation_shape(observation_space)
-    cnn_type = encoder_for(observation_space) if spec.cnn_type == AUTO else spec.cnn_type
+) -> Encoder | PartsEncoder:
+    """The spec's encoder for these observations; `auto` is resolved by `encoder_for`. Raises UserError.
+
+    Of observations of several parts each has its own: the spec's for images, a layer for vectors.
+    """
+    if isinstance(observation_space, PartsBox):
+        found = {part.name: _part_encoder(spec, part.space, generator) for part in observation_space.parts}
+        return PartsEncoder(observation_space, found)
+    return _encoder(spec, observation_space, generator)
+
+
+def _part_encoder(spec: NetworkSpec, space: spaces.Box, generator: torch.Generator | None) -> Encoder:
+    if len(space.shape) == 3:
+        return _encoder(spec, space, generator)
+    with drawing_from(generator):
+        layer = stage("linear", nn.Linear(space.shape[0], VECTOR_FEATURES), (VECTOR_FEATURES,), spec=spec)
+    initialise_(layer, generator=generator)
+    return Encoder(layer, scale=1 / 255 if are_bytes(space) else 1.0, out_features=VECTOR_FEATURES)
+
+
+def _encoder(spec: NetworkSpec, space: spaces.Space[Any], generator: torch.Generator | None) -> Encoder:
+    shape = _observation_shape(space)
+    cnn_type = encoder_for(space) if spec.cnn_type == AUTO else spec.cnn_type
     if cnn_type == "none" and (spec.use_impoola or spec.cnn_size != "medium"):
         raise UserError(
             f"observations of shape {list(shape)} have no convolutional encoder:"
@@ -122,7 +169,7 @@ def build_encoder(
         net = ENCODERS[cnn_type](shape, spec=spec)
     if cnn_type in ENCODERS and spec.conv_init == "orthogonal":
         initialise_(net, generator=generator)
-    symmetric, scale = spec.pixel_range == "symmetric", 1 / 255 if are_bytes(observation_space) else 1.0
+    symmetric, scale = spec.pixel_range == "symmetric", 1 / 255 if are_bytes(space) else 1.0
     if symmetric and scale == 1.0:
         raise UserError("pixel_range is for images of bytes (0 to 255), and these observations are none: leave it out")
     width = _width_of(net, shape, f"the encoder '{cnn_type}'")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from stablegrad.errors import UserError
-from stablegrad.nn.build import build_encoder, build_trunk
+from stablegrad.nn.build import Encoder, build_encoder, build_trunk
 from stablegrad.nn.noisy import NoisyLinear
 from stablegrad.nn.spec import NetworkSpec
 
@@ -44,7 +44,9 @@ def check_encoder(name: str, fields: Mapping[str, Any], space: spaces.Space[Any]
     inputs = torch.rand(_ROWS, *(space.shape or ()), generator=torch.Generator().manual_seed(1))
 
     def build(seed: int) -> nn.Module:
-        return build_encoder(spec, space, generator=torch.Generator().manual_seed(seed)).net
+        encoder = build_encoder(spec, space, generator=torch.Generator().manual_seed(seed))
+        assert isinstance(encoder, Encoder), "observations of several parts have several encoders"
+        return encoder.net
 
     yield from _checks(build, inputs)
 

@@ -14,6 +14,9 @@ from stablegrad.nn.dropout import ChannelDropout
 from stablegrad.nn.layers import activation, residual_branch, stage
 from stablegrad.nn.spec import NetworkSpec
 
+VECTOR_FEATURES = 128
+"""What a vector beside an image becomes, by one linear layer."""
+
 
 class Flat(nn.Module):
     """No encoder: the observation as one vector."""
