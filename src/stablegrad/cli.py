@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if show_traceback:
             raise
-        return _complain(error.problems, BAD_USAGE)
+        return _complain(error.problems, error.exit_code)
     except KeyboardInterrupt:
         return _complain(["interrupted"], FAILED)
     except BrokenPipeError:

@@ -7,11 +7,15 @@ registry can be listed without importing what it names.
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from stablegrad.errors import UserError, nearest
+
+_USERS = "_stablegrad_user_"
+"""What the name of every module begins with that was loaded from a user's file."""
 
 
 def is_user_file(name: str) -> bool:
@@ -37,7 +41,7 @@ def load_user_object(name: str) -> Any:
     path = Path(path_text).expanduser().resolve()
     if not path.is_file():
         raise UserError(f"no such file: {path} (in '{name}')")
-    module_name = f"_stablegrad_user_{path.stem}_{abs(hash(str(path))):x}"
+    module_name = f"{_USERS}{path.stem}_{abs(hash(str(path))):x}"
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)
@@ -47,14 +51,34 @@ def load_user_object(name: str) -> Any:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            problem = f"{path} could not be imported: {in_words(error)}"
             del sys.modules[module_name]
-            raise UserError(f"{path} could not be imported: {type(error).__name__}: {error}") from error
+            raise UserError(problem) from error
     try:
         return getattr(module, attribute)
     except AttributeError:
         public = [key for key in vars(module) if not key.startswith("_")]
         raise UserError(f"{path} has no '{attribute}'{nearest(attribute, public)}") from None
+
+
+def blamed(error: BaseException) -> traceback.FrameSummary | None:
+    """The innermost line of a user's file that an exception came through; None where it came through none."""
+    theirs = {getattr(module, "__file__", None) for name, module in sys.modules.items() if name.startswith(_USERS)}
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return next((frame for frame in frames if frame.filename in theirs), None)
+
+
+def in_words(error: BaseException) -> str:
+    """What somebody else's code raised, in one line, and where: `KeyError: 'x' (my_env.py, line 12)`."""
+    ours = ("<", str(Path(__file__).parent))
+    others = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(ours)]
+    frame = blamed(error) or (others[-1] if others else None)
+    where = "" if frame is None else f" ({frame.filename}, line {frame.lineno})"
+    if isinstance(error, SystemExit):
+        return f"a call of sys.exit({'' if error.code is None else error.code}){where}"
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}{': ' if message else ''}{message}{where}"
 
 
 class Registry(Mapping[str, Any]):

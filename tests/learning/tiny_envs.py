@@ -70,3 +70,40 @@ class Bandit(gymnasium.Env):
     def step(self, action):
         reward = 10.0 if self.np_random.random() < 0.1 else 0.0
         return np.ones(1, np.float32), reward, True, False, {}
+
+
+class TwoSenses(gymnasium.Env):
+    """Which of two actions is right takes both senses to know: the picture's bright side, and the sign of the touch.
+
+    Five rounds a game, each with a new picture and touch; a right action is worth 1. Chance scores 2.5, and so does
+    whoever lacks a sense.
+    """
+
+    observation_space = spaces.Dict(
+        {"picture": spaces.Box(0, 255, (8, 8, 3), np.uint8), "touch": spaces.Box(-1, 1, (2,), np.float32)}
+    )
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.round = 0
+        return self._draw(), {}
+
+    def step(self, action):
+        reward = float(action == self.right)
+        self.round += 1
+        return self._draw(), reward, self.round == 5, False, {}
+
+    def _draw(self):
+        side, touch = int(self.np_random.integers(2)), self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        picture = self.np_random.integers(0, 60, (8, 8, 3), np.uint8)
+        picture[:, 4 * side : 4 * side + 4] += 180
+        self.right = side ^ int(touch[0] > 0)
+        return {"picture": picture, "touch": touch}
+
+
+class Numb(TwoSenses):
+    """The same without the touch."""
+
+    def _draw(self):
+        return {**super()._draw(), "touch": np.zeros(2, np.float32)}

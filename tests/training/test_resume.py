@@ -1,6 +1,7 @@
 """A run that is stopped anywhere and resumed ends with the same bits as one that was not."""
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from small_runs import DQN, PPO, PQN, RAINBOW, TINY_ATARI, assert_identical, fin
 from stablegrad.replay.segments import SegmentedArray
 from stablegrad.runs import checkpoint
 from stablegrad.training.loop import Training
+
+TWO_SENSES = f"{Path(__file__).parents[1]}/learning/tiny_envs.py:TwoSenses"
 
 CASES = [
     pytest.param("pqn", {"env_id": "CartPole-v1", "optimizer": optimizer, **PQN}, id=f"pqn-{optimizer}")
@@ -26,6 +29,10 @@ CASES = [
     ),
     pytest.param("rainbow", {"env_id": "MinAtar/Breakout", **RAINBOW, "noisy": "head"}, id="rainbow-minatar"),
     pytest.param("dqn", {**DQN, **TINY_ATARI, "double": True}, id="dqn-atari"),
+    *(
+        pytest.param(algo, {"env_id": TWO_SENSES, "cnn_size": 2, **settings}, id=f"{algo}-parts")
+        for algo, settings in (("pqn", PQN), ("ppo", PPO), ("dqn", DQN), ("rainbow", RAINBOW))
+    ),
 ]
 
 

@@ -43,7 +43,11 @@ def make(
         presses_of = partial(_presses_of, spec)
         return SequenceEnv(spec, build, presses_of, num_envs=num_envs, seed=seed, only=task)
     simulator = _simulator(spec, num_envs=num_envs, num_threads=num_threads)
-    return EpisodicEnv(simulator, seed=seed, max_episode_steps=spec.max_episode_steps, presses=_presses_of(spec))
+    try:
+        return EpisodicEnv(simulator, seed=seed, max_episode_steps=spec.max_episode_steps, presses=_presses_of(spec))
+    except BaseException:
+        simulator.close()
+        raise
 
 
 def _simulator(spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> Simulator:

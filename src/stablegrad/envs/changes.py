@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from stablegrad.envs.base import episode_seed
 from stablegrad.errors import UserError
+from stablegrad.nn.parts import PartsBox
 
 
 def fixed_permutation(count: int, number: int) -> np.ndarray:
@@ -43,7 +44,9 @@ def move_places(obs: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def places(space: spaces.Box) -> int:
-    """How many places an observation has that can change order."""
+    """How many places an observation has that can change order. UserError where it has parts."""
+    if isinstance(space, PartsBox):
+        raise UserError("permute_obs changes the order of one image or one vector, and these observations have parts")
     return int(np.prod(space.shape[-2:])) if len(space.shape) == 3 else int(np.prod(space.shape))
 
 
@@ -52,8 +55,14 @@ def common_observations(own: list[spaces.Box]) -> spaces.Box:
 
     Raises UserError where they differ in more than the number of channels.
     """
+    if isinstance(own[0], PartsBox) and all(space == own[0] for space in own):
+        return own[0]
     shapes = {space.shape[1:] if len(space.shape) == 3 else space.shape for space in own}
-    if len(shapes) > 1 or len({(len(space.shape), space.dtype) for space in own}) > 1:
+    if (
+        len(shapes) > 1
+        or any(isinstance(space, PartsBox) for space in own)
+        or len({(len(space.shape), space.dtype) for space in own}) > 1
+    ):
         told = " and ".join(sorted({f"{space.dtype} {space.shape}" for space in own}))
         raise UserError(f"--task_schedule: the tasks have different observations ({told})")
     if len(own[0].shape) != 3:

@@ -27,12 +27,11 @@ every random number comes from `self.np_random`, and nothing is carried over fro
 `info["lives"]`, where there is one, is read as in Atari. Its own time limit may set `truncated`;
 `--max_episode_steps` adds one.
 
-Observations reach the agent as images [C, H, W] uint8 or as vectors float32: images [H, W, C] are
-transposed, [H, W] get one channel, everything else is flattened, discrete parts one-hot. Actions are
-`Discrete` (counted from 0) or `Box` (clipped to its bounds).
+What it returns is checked before any cast (`border.py`), and shown to the agent as `observations.py` says. Actions
+are `Discrete` (counted from 0) or `Box` (clipped to its bounds).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
@@ -40,7 +39,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import OrderEnforcing
 
+from stablegrad.envs.border import Border
 from stablegrad.envs.episodes import Played
+from stablegrad.envs.observations import Observations
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError
 from stablegrad.registry import load_user_object
@@ -58,28 +59,31 @@ class SingleSimulator:
     ) -> None:
         self.num_envs = num_envs
         build = load_user_object(spec.env_id) if spec.backend == "file" else _registered(spec.env_id, render_mode)
-        self._envs: list[gymnasium.Env] = []
+        self._envs: list[Border] = []
         try:
-            for _ in range(num_envs):
+            for number in range(num_envs):
                 env = build()
                 if not isinstance(env, gymnasium.Env):
                     raise UserError(f"{spec.env_id} returns a {type(env).__name__}, not a Gymnasium environment")
-                self._envs.append(env)
-            first = self._envs[0]
-            if render_mode is not None and not _shows(first, render_mode):
+                self._envs.append(Border(env, name=spec.env_id, number=number))
+            self._first = self._envs[0].env
+            if render_mode is not None and not _shows(self._first, render_mode):
                 raise UserError(f"{spec.env_id} cannot be shown: it has no render_mode '{render_mode}'")
-            self.metadata = first.metadata
-            self.observation_space, self._observe = _observations(first.observation_space)
-            self.action_space, self._act = _actions(spec.env_id, first.action_space)
+            self.metadata = self._first.metadata
+            self._observations = Observations(self._first.observation_space, spec.image_layout)
+            self.observation_space = self._observations.space
+            self.action_space, self._act = _actions(spec.env_id, self._first.action_space)
         except UserError:
             self.close()
             raise
 
     def begin(self, envs: np.ndarray, seeds: np.ndarray, obs: np.ndarray, lives: np.ndarray) -> None:
+        raw: list[list[np.ndarray]] = []
         for env, seed in zip(envs, seeds, strict=True):
-            first, info = self._envs[env].reset(seed=int(seed))
-            obs[env] = self._observe(first)
-            lives[env] = info.get("lives", 0)
+            first, lives[env] = self._envs[env].reset(int(seed))
+            raw.append(first)
+            self._observations.show(first, obs[env])
+        self._look(envs, obs[envs], raw)
 
     def step(self, actions: np.ndarray) -> Played:
         played = Played(
@@ -89,23 +93,33 @@ class SingleSimulator:
             truncated=np.empty(self.num_envs, bool),
             lives=np.empty(self.num_envs, np.int64),
         )
+        raw: list[list[np.ndarray]] = []
         for i, (env, action) in enumerate(zip(self._envs, self._act(actions), strict=True)):
-            obs, played.reward[i], played.terminated[i], played.truncated[i], info = env.step(action)
-            played.obs[i] = self._observe(obs)
-            played.lives[i] = info.get("lives", 0)
+            shown, played.reward[i], played.terminated[i], played.truncated[i], played.lives[i] = env.step(action)
+            raw.append(shown)
+            self._observations.show(shown, played.obs[i])
+        self._look(range(self.num_envs), played.obs, raw)
         return played
+
+    def _look(self, envs: Sequence[int] | np.ndarray, obs: np.ndarray, raw: list[list[np.ndarray]]) -> None:
+        """Raise BrokenPromise where observations [E, *] of `envs` hold what is not finite or outside their space."""
+        found = self._observations.outside(obs)
+        if found is not None:
+            border = self._envs[envs[found]]
+            border.check_values(raw[found])  # says which number it is
+            raise border.broken("an observation lies outside the observation space")
 
     def render(self) -> np.ndarray:
         """The picture [H, W, 3] of the first environment, built with a `render_mode`."""
         try:
-            picture: Any = self._envs[0].render()
+            picture: Any = self._first.render()
         except gymnasium.error.DependencyNotInstalled as error:
-            raise UserError(f"{self._envs[0]} cannot be shown: {error}") from error
+            raise UserError(f"{self._first} cannot be shown: {error}") from error
         return np.asarray(picture, np.uint8)
 
     def close(self) -> None:
-        for env in self._envs:
-            env.close()
+        for border in self._envs:
+            border.env.close()
 
 
 def _shows(env: gymnasium.Env, render_mode: str) -> bool:
@@ -133,32 +147,6 @@ def _missing(message: str) -> str:
         if package in message.lower():
             return f"{package} is not installed: pip install 'stablegrad[{extra}]'"
     return f"a package that it needs is not installed ({message})"
-
-
-def _observations(space: spaces.Space[Any]) -> tuple[spaces.Box, Callable[[Any], np.ndarray]]:
-    """The agent's observation space, and the map from the environment's observations into it."""
-    if isinstance(space, spaces.Box) and space.dtype in (np.uint8, np.bool_) and len(space.shape) in (2, 3):
-        to_channels_first = _channels_first(space.shape)
-        low, high = (to_channels_first(np.asarray(bound, np.uint8)) for bound in (space.low, space.high))
-        return spaces.Box(low, high, dtype=np.uint8), to_channels_first
-    flat = spaces.flatten_space(space)
-    if not isinstance(flat, spaces.Box):
-        raise UserError(f"observations {space} cannot be made an array of fixed size")
-    vector = spaces.Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
-
-    def flatten(obs: Any) -> np.ndarray:
-        return np.asarray(spaces.flatten(space, obs))
-
-    return vector, flatten
-
-
-def _channels_first(shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
-    """[H, W, C] -> [C, H, W], [H, W] -> [1, H, W]; of the first and the last axis the shorter is C."""
-    if len(shape) == 2:
-        return lambda image: image[None]
-    if shape[0] < shape[-1]:
-        return lambda image: image
-    return lambda image: image.transpose(2, 0, 1)
 
 
 def _actions(env_id: str, space: spaces.Space[Any]) -> tuple[spaces.Discrete | spaces.Box, Callable[[np.ndarray], Any]]:

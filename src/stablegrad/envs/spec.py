@@ -97,6 +97,7 @@ _GYM: dict[str, Any] = {
     "eval_max_episode_steps": None,
     "reward_clip": False,
     "eval_epsilon": 0.0,
+    "image_layout": "auto",
 }
 
 
@@ -154,6 +155,12 @@ class EnvSpec:
     )
     eval_max_episode_steps: int | None = setting(
         None, "the same for evaluation, so that a training limit does not cap the scores (defaults as above)"
+    )
+    image_layout: Literal["auto", "channels_first", "channels_last", "flat"] = setting(
+        "auto",
+        "Gymnasium: which axis of an image (an array of three axes) its channels are; auto: told by the shape, and an"
+        " error where it does not tell; flat: nothing is an image, every observation is one vector",
+        since=2,
     )
     reward_clip: bool = setting(False, "agents learn from rewards clipped to -1 … 1; scores stay raw (Atari: true)")
     eval_epsilon: float = setting(

@@ -15,6 +15,7 @@ from stablegrad.agents.base import Algorithm, Batch
 from stablegrad.diagnostics.catalogue import of_group
 from stablegrad.errors import UserError
 from stablegrad.plasticity.base import Intervention
+from stablegrad.registry import blamed, in_words
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig, differences
 from stablegrad.runs.folder import RunFolder
@@ -116,6 +117,13 @@ class Session(ABC):
         except RunFailed as error:
             self._set_failed(error)
             raise
+        except (Exception, SystemExit) as error:
+            # The user's: an environment that breaks a promise, or a line of a file of theirs that raised.
+            if not isinstance(error, UserError) and blamed(error) is None:
+                raise
+            failed = f"at step {self.step:,}: {error if isinstance(error, UserError) else in_words(error)}"
+            self._set_failed(failed)
+            raise RunFailed(f"{self.folder.path}: {failed}") from error
         outcome: Literal["done", "stopped"] = "done" if self.step >= self.total_steps else "stopped"
         if outcome == "done" and not self.learner.updates:
             log.warning(
@@ -249,7 +257,7 @@ class Session(ABC):
             return f"The parameters before the update and its batch could not be written ({_in_words(unwritten)})"
         return f"The parameters before the update and its batch are in {folder}"
 
-    def _set_failed(self, error: Exception) -> None:
+    def _set_failed(self, error: Exception | str) -> None:
         """Record the end of the run; a disk that does not take even that must not hide what ended it."""
         try:
             self.folder.set_status("failed", self.step, reason=str(error))

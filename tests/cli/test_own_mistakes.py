@@ -1,0 +1,132 @@
+"""A file of the user's that breaks a promise or raises: one error, no traceback, and the run's record stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stablegrad import load_run
+from stablegrad.cli import main
+
+CORRIDOR = """
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Corridor(gymnasium.Env):
+    observation_space = spaces.Box(0, 255, (6, 6, 3), np.uint8)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._obs(), {}
+
+    def step(self, action):
+        self.t += 1
+        return self._obs(), float(action), self.t == 5, False, {}
+
+    def _obs(self):
+        return np.full((6, 6, 3), self.t, np.uint8)
+"""
+FAULTS = {
+    "lossy": "def _obs(self): return np.full((6, 6, 3), self.t / 255 if self.t > 2 else self.t)",
+    "raises": "def _obs(self): return {}[self.t] if self.t > 2 else np.zeros((6, 6, 3), np.uint8)",
+    "quits": "def _obs(self): return exit(0) if self.t > 2 else np.zeros((6, 6, 3), np.uint8)",
+    "first": "def _obs(self): return np.full((6, 6, 3), 0.5)",
+}
+SMALL = "--num_envs 2 --num_steps 4 --num_minibatches 2 --mlp_width 8 --cnn_size 2 --threads 1 --quiet --log_every 8"
+
+
+@pytest.fixture
+def env_id(tmp_path: Path):
+    def write(fault: str) -> str:
+        (tmp_path / f"{fault}.py").write_text(CORRIDOR + f"\n    {FAULTS.get(fault, '')}\n")
+        return f"{tmp_path / fault}.py:Corridor"
+
+    return write
+
+
+def train(env_id: str, folder: Path, *more: str) -> int:
+    line = f"pqn --env_id {env_id} {SMALL} --total_timesteps 64 --run_dir {folder}"
+    return main([*line.split(), *more])
+
+
+def one_error(capsys) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            "lossy",
+            r"at step 4: \S+lossy\.py:Corridor, environment 0, at step 3 of the episode .* is 0\.01\d+ \(float64\)",
+        ),
+        ("raises", r"step\(\d \(int\)\) ended with KeyError: 3 \(\S+raises\.py, line 23\)"),
+        ("quits", r"ended with a call of sys\.exit\(0\) \(\S+quits\.py, line 23\)"),
+    ],
+)
+def test_a_run_ends_with_one_error_and_its_record_stands(env_id, tmp_path, capsys, fault, said):
+    assert train(env_id(fault), tmp_path / "run") == 1
+    assert re.search(said, one_error(capsys))
+    run = load_run(tmp_path / "run")
+    assert (run.status["state"], run.status["step"]) == ("failed", 4)
+    assert re.search(said, f"at step 4: {run.status['reason']}")
+
+
+def test_the_same_without_the_fault_is_done(env_id, tmp_path):
+    assert train(env_id("none"), tmp_path / "run") == 0
+
+
+def test_what_shows_before_the_first_step_is_bad_usage_and_leaves_no_folder(env_id, tmp_path, capsys):
+    assert train(env_id("first"), tmp_path / "run") == 2
+    assert "environment 0, at its reset" in one_error(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_mended_goes_on(env_id, tmp_path, capsys):
+    """The environment broke its promise: once it keeps it, `resume` goes on from the last checkpoint."""
+    path = env_id("lossy")
+    assert train(path, tmp_path / "run") == 1
+    Path(path.rpartition(":")[0]).write_text(CORRIDOR)
+    _forget_files()
+    assert main(["resume", str(tmp_path / "run"), "--quiet"]) == 0
+    assert load_run(tmp_path / "run").status["state"] == "done"
+
+
+def _forget_files():
+    import sys
+
+    for name in [name for name in sys.modules if name.startswith("_stablegrad_user_")]:
+        del sys.modules[name]
+
+
+def test_an_evaluation_ends_with_one_error_too(env_id, tmp_path, capsys):
+    path = env_id("none")
+    assert train(path, tmp_path / "run") == 0
+    Path(path.rpartition(":")[0]).write_text(CORRIDOR + f"\n    {FAULTS['lossy']}\n")
+    _forget_files()
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "run"), "--episodes", "2"]) == 1
+    assert "which the promised uint8 cannot hold" in one_error(capsys)
+
+
+def test_check_says_what_comes(env_id, capsys):
+    assert main(["check", env_id("none")]) == 0
+    assert "every promise is kept" in capsys.readouterr().out
+    assert main(["check", env_id("lossy")]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL" in out
+    assert "which the promised uint8 cannot hold" in out
+
+
+@pytest.mark.parametrize("code", ["", "0", "1", "'bye'"])
+def test_a_file_that_ends_python_is_an_error(tmp_path, capsys, code):
+    """As found, `sys.exit(0)` in it ended the command in silence, and with success."""
+    (tmp_path / "quits.py").write_text(f"import sys\nsys.exit({code})\n")
+    assert main(["pqn", "--env_id", f"{tmp_path}/quits.py:make"]) == 2
+    assert f"quits.py could not be imported: a call of sys.exit({code.strip(chr(39))}) (" in one_error(capsys)
