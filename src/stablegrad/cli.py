@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from stablegrad.errors import BAD_USAGE, DONE, FAILED, UserError, nearest
+from stablegrad.registry import blamed, in_words
 from stablegrad.text import printable, say, speak_any_encoding
 
 # What is wrong with a path that somebody named, as against what is wrong with the machine.
@@ -61,6 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
         return _complain([f"{where}{error.strerror}"], BAD_USAGE if error.errno in _OF_PATHS else FAILED)
+    except (Exception, SystemExit) as error:
+        if show_traceback or blamed(error) is None:
+            raise
+        return _complain([in_words(error)], FAILED)
 
 
 def _complain(problems: Sequence[str], code: int) -> int:

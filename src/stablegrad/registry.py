@@ -4,6 +4,7 @@ Torch-free. An entry is an object or a `"module:attribute"` string that is impor
 registry can be listed without importing what it names.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -79,6 +80,19 @@ def in_words(error: BaseException) -> str:
         return f"a call of sys.exit({'' if error.code is None else error.code}){where}"
     message = " ".join(str(error).split())
     return f"{type(error).__name__}{': ' if message else ''}{message}{where}"
+
+
+@contextlib.contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """What a line of a user's file raises within is the user's mistake: `what`, and then what was raised and where."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if blamed(error) is None:
+            raise
+        raise UserError(f"{what} {in_words(error)}") from error
 
 
 class Registry(Mapping[str, Any]):

@@ -78,6 +78,16 @@ def describe(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
+def supported(annotation: Any) -> bool:
+    """Whether a setting may be of this type: `coerce` knows it."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return all(supported(part) for part in get_args(annotation))
+    if origin is tuple:
+        return supported(get_args(annotation)[0])
+    return origin is Literal or annotation in (Any, bool, int, float, str, type(None))
+
+
 def coerce(value: Any, annotation: Any) -> Any:
     """`value`, from a flag's text or from TOML/JSON, as the annotated type; ValueError when it cannot be."""
     origin = get_origin(annotation)

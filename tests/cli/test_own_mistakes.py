@@ -130,3 +130,78 @@ def test_a_file_that_ends_python_is_an_error(tmp_path, capsys, code):
     (tmp_path / "quits.py").write_text(f"import sys\nsys.exit({code})\n")
     assert main(["pqn", "--env_id", f"{tmp_path}/quits.py:make"]) == 2
     assert f"quits.py could not be imported: a call of sys.exit({code.strip(chr(39))}) (" in one_error(capsys)
+
+
+MISTAKEN = Path(__file__).parent / "mistaken.py"
+SHORT = "--env_id CartPole-v1 --num_envs 4 --total_timesteps 128 --mlp_width 8 --mlp_depth 1 --threads 1 --quiet"
+
+
+def run_mistaken(command: str, folder: Path) -> int:
+    return main([*command.replace("@", f"{MISTAKEN}:").split(), *SHORT.split(), "--run_dir", str(folder)])
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train @NUMBER", "is not an agent: write a subclass of"),
+        ("train @function", "is not an agent: write a subclass of"),
+        ("train @Plain", "is not an agent: write a subclass of"),
+        ("train @NoConfig", "has no Config: write a frozen dataclass"),
+        ("train @Unbuildable", r"cannot be built: KeyError: 'key' \(\S+mistaken\.py, line \d+\)"),
+        ("train @Leaves", r"cannot be built: a call of sys\.exit\(0\) \(\S+mistaken\.py, line \d+\)"),
+        ("train @NoGroups", "its __init__ has to set `groups`"),
+        ("train @NoModule", "the group 'q' is a ReLU, not an nn.Module with parameters to train"),
+        ("train @Unstorable", "cannot store Random at /agent/chooser: a state is made of"),
+        ("pqn --mlp_type @NUMBER", r"the trunk '\S+' cannot be built: TypeError: 'int' object is not callable"),
+        ("pqn --mlp_type @TrunkRaises", r"cannot be built: LookupError: no such width \(\S+mistaken\.py, line \d+\)"),
+        ("pqn --mlp_type @TrunkMismatch", r"the trunk '\S+' cannot read \[B, 4\]: RuntimeError: mat1 and mat2"),
+        ("pqn --mlp_type @TrunkPair", r"must map \[B, 4\] to \[B, D\], but gives a tuple"),
+        ("pqn --mlp_type @trunk_text", "the trunk .* is a str, not an nn.Module"),
+        ("pqn --cnn_type @encoder_number", "the encoder .* is a int, not an nn.Module"),
+        ("pqn --optimizer @NUMBER", "is a int, not a class or function that makes one"),
+        ("pqn --optimizer @optimizer_raises", r"cannot be built: LookupError: no such optimizer \(\S+mistaken\.py"),
+        ("pqn --optimizer @optimizer_text", "is a str without param_groups, step, zero_grad, state_dict"),
+        ("pqn --track @NUMBER", r"tracker \S+ is a int, not a function of \(folder, config\)"),
+        ("pqn --track @Deaf", r"tracker \S+ has no log: write log\(step, scalars\) and close\(\)"),
+    ],
+)
+def test_what_is_wrong_before_training_is_one_error_and_no_folder(command, said, tmp_path, capsys):
+    assert run_mistaken(command, tmp_path / "run") == 2
+    assert re.search(said, one_error(capsys))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train @ActRaises", r"at step 0: ZeroDivisionError: a mistake of mine \(\S+mistaken\.py, line \d+\)"),
+        ("train @ActLeaves", r"at step 0: a call of sys\.exit\(0\) \(\S+mistaken\.py, line \d+\)"),
+        ("train @ActTensor", r"ActTensor\.act returned a Tensor, not a numpy array of shape \(4,\)"),
+        ("train @ActShape", r"ActShape\.act returned actions of shape \(1,\), not \(4,\)"),
+        ("train @ActHalves", r"ActHalves\.act returned actions of type float64, not whole numbers"),
+        ("train @ActBeyond", r"ActBeyond\.act returned the action [23], which is not in Discrete\(2\)"),
+        ("train @BatchList", r"BatchList\.batches gave a list, not a dict of tensors"),
+        ("train @BatchBlind", r"BatchBlind\.batches gave a batch without 'obs'"),
+        ("train @LossNone", r"LossNone\.loss returned None, not a LossOutput"),
+        ("train @LossBare", r"LossBare\.loss returned a tensor of shape \[\] and type float32, not a LossOutput"),
+        ("train @LossVector", r"LossVector\.loss returned a loss that is a tensor of shape \[4\] .*: take its mean"),
+        ("train @LossDetached", r"LossDetached\.loss returned a loss that depends on no parameter"),
+        ("train @LossWords", r"LossWords\.loss returned metrics that are not a dict of numbers"),
+        ("train @MetricsWords", r"MetricsWords\.metrics returned a dict, not a dict of numbers"),
+        ("train @EvaluateNone --eval_every 32", r"EvaluateNone\.evaluate returned a NoneType, not a numpy array"),
+        ("pqn --num_steps 8 --num_minibatches 2 --optimizer @OptimizerStops", r"LookupError: no such step \(\S+mista"),
+    ],
+)
+def test_what_shows_while_training_is_one_error_and_the_record_stands(command, said, tmp_path, capsys):
+    assert run_mistaken(command, tmp_path / "run") == 1
+    assert re.search(said, one_error(capsys))
+    run = load_run(tmp_path / "run")
+    assert run.status["state"] == "failed"
+    assert re.search(said.removeprefix("at step 0: "), run.status["reason"])
+
+
+def test_evaluating_a_mistaken_agent_is_one_error(tmp_path, capsys):
+    assert run_mistaken("train @EvaluateNone", tmp_path / "run") == 0
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "run"), "--episodes", "2"]) == 2
+    assert "EvaluateNone.evaluate returned a NoneType" in one_error(capsys)

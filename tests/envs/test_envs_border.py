@@ -12,6 +12,7 @@ from says_env import IMAGE, VECTOR, Says, built, says
 from stablegrad.envs.border import Border, BrokenPromise
 from stablegrad.envs.contract import violations
 from stablegrad.errors import UserError
+from stablegrad.runs.config import RunConfig
 
 DICT = spaces.Dict({"place": VECTOR, "key": spaces.Discrete(3)})
 HALF = np.full((6, 6, 3), 0.5)
@@ -76,6 +77,24 @@ def test_a_number_outside_its_bounds_is_an_error(entry, within):
         return
     with pytest.raises(BrokenPromise, match=rf"at \[2\] is {entry}, and -10\.0 to 10\.0 are promised"):
         one_step(build)
+
+
+def test_bounds_may_be_ignored_and_what_is_not_finite_may_not():
+    beyond = says(VECTOR, np.array([0, 0, 99], np.float32))
+    assert one_step(beyond, check_bounds=False).obs.tolist() == [[0, 0, 99]]
+    with pytest.raises(BrokenPromise, match=r"at \[1\] is inf, and finite numbers"):
+        one_step(says(VECTOR, np.array([0, np.inf, 99], np.float32)), check_bounds=False)
+    board = spaces.Box(0, 1, (4, 4, 2), np.uint8)
+    assert one_step(says(board, board.high + 1), check_bounds=False).obs.max() == 2
+    with pytest.raises(BrokenPromise, match=r"0 to 2 are promised$"):
+        one_step(says(spaces.Discrete(3), 3, first=0), check_bounds=False)
+
+
+def test_a_run_recorded_before_bounds_were_looked_at_goes_on_without():
+    config = RunConfig.resolve("pqn", {"env_id": "CartPole-v1"})
+    recorded = {name: value for name, value in config.flat().items() if name != "check_bounds"}
+    assert (config.env.check_bounds, RunConfig.from_flat(recorded).env.check_bounds) == (True, False)
+    assert RunConfig.from_flat(recorded).name == config.name
 
 
 def test_the_environment_that_broke_its_promise_is_named():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stablegrad import api
-from stablegrad.agents import AGENTS
+from stablegrad.agents import AGENTS, agent_kind
 from stablegrad.commands.parsing import Parser, add_settings, add_trust, whole
 from stablegrad.commands.progress import ProgressBar
 from stablegrad.doctor import examine
@@ -147,7 +147,7 @@ def _train_seeds(config: RunConfig, run_dir: str | None, *, quiet: bool) -> int:
 
 
 def _parser(algo: str) -> Parser:
-    kind = AGENTS[algo]
+    kind = agent_kind(algo)
     module_doc = (sys.modules[kind.__module__].__doc__ or kind.__doc__ or "").strip()
     name = algo if algo in AGENTS else f"train {algo}"
     parser = Parser(name, module_doc, example=f"stablegrad {name} --mlp_type multiskip_residual --optimizer kron")

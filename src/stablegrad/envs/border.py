@@ -82,7 +82,7 @@ class Promise:
             low, high = (np.broadcast_to(bound, self.shape)[where] for bound in (self.low, self.high))
             raise _Broken(
                 f"an observation lies outside the observation space: {self._entry(where)} is {array[where]}, and"
-                f" {low} to {high} are promised"
+                f" {low} to {high} are promised{'' if self.picks else ' (mend the space, or say --check_bounds false)'}"
             )
 
     def _taken(self, raw: Any) -> np.ndarray:

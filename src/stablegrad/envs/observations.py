@@ -39,9 +39,10 @@ class Observations:
     """`space` is the agent's; `show` makes an element of it of the arrays that an observation consists of.
 
     Building it raises UserError where the environment's `space` has no fixed size, or does not go with the `layout`.
+    Unless `bounded`, numbers may lie outside the bounds of their space, as long as they are finite.
     """
 
-    def __init__(self, space: spaces.Space[Any], layout: Layout = "auto") -> None:
+    def __init__(self, space: spaces.Space[Any], layout: Layout = "auto", *, bounded: bool = True) -> None:
         told = list(promises(space))
         images = [layout != "flat" and is_image(promise) for promise in told]
         if not any(images) and layout not in ("auto", "flat"):
@@ -56,7 +57,8 @@ class Observations:
             self.space = PartsBox(self._named) if any(images) else _end_to_end(own)
         ends = list(itertools.accumulate(part.shape[0] for part in own))
         self._places = [slice(start, end) for start, end in itertools.pairwise((0, *ends))]
-        self._limits = [_limits(part) for part in ([self.space] if not isinstance(self.space, PartsBox) else own)]
+        looked_at = own if isinstance(self.space, PartsBox) else [self.space]
+        self._limits = [_limits(part, bounded=bounded) for part in looked_at]
 
     def show(self, observation: Sequence[np.ndarray], row: np.ndarray) -> None:
         """Write what the agent sees of an observation into `row`; what float32 cannot hold becomes infinite."""
@@ -71,7 +73,7 @@ class Observations:
                 row[place] = convert(array)
 
     def outside(self, rows: np.ndarray) -> int | None:
-        """The first of rows [B, *] with a number that is not finite or lies outside the bounds; None without any."""
+        """The first of rows [B, *] with a number that is not finite, or outside its bounds; None without any."""
         arrays = [rows]
         if isinstance(self.space, PartsBox):
             parts = self.space.apart(rows)
@@ -179,9 +181,12 @@ def _names(told: Sequence[Promise]) -> list[str]:
     return names
 
 
-def _limits(space: spaces.Box) -> tuple[np.ndarray, np.ndarray] | None:
+def _limits(space: spaces.Box, *, bounded: bool) -> tuple[np.ndarray, np.ndarray] | None:
     """Finite bounds, so that what is infinite lies outside (as what is no number does); None where any byte may be."""
     if space.dtype == np.uint8:
-        return None if bool((space.low == 0).all() and (space.high == 255).all()) else (space.low, space.high)
+        any_byte = not bounded or bool((space.low == 0).all() and (space.high == 255).all())
+        return None if any_byte else (space.low, space.high)
     largest = np.finfo(np.float32).max
+    if not bounded:
+        return np.array(-largest), np.array(largest)
     return np.maximum(space.low, -largest), np.minimum(space.high, largest)

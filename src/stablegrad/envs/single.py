@@ -70,7 +70,9 @@ class SingleSimulator:
             if render_mode is not None and not _shows(self._first, render_mode):
                 raise UserError(f"{spec.env_id} cannot be shown: it has no render_mode '{render_mode}'")
             self.metadata = self._first.metadata
-            self._observations = Observations(self._first.observation_space, spec.image_layout)
+            self._observations = Observations(
+                self._first.observation_space, spec.image_layout, bounded=spec.check_bounds
+            )
             self.observation_space = self._observations.space
             self.action_space, self._act = _actions(spec.env_id, self._first.action_space)
         except UserError:

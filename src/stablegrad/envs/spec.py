@@ -98,6 +98,7 @@ _GYM: dict[str, Any] = {
     "reward_clip": False,
     "eval_epsilon": 0.0,
     "image_layout": "auto",
+    "check_bounds": True,
 }
 
 
@@ -161,6 +162,13 @@ class EnvSpec:
         "Gymnasium: which axis of an image (an array of three axes) its channels are; auto: told by the shape, and an"
         " error where it does not tell; flat: nothing is an image, every observation is one vector",
         since=2,
+    )
+    check_bounds: bool = setting(
+        True,
+        "Gymnasium: an observation outside the bounds of its space ends the run (what is not finite always does)",
+        identity=False,
+        since=2,
+        before=False,
     )
     reward_clip: bool = setting(False, "agents learn from rewards clipped to -1 … 1; scores stay raw (Atari: true)")
     eval_epsilon: float = setting(

@@ -176,8 +176,18 @@ def trackers(names: Sequence[str], path: Path, config: Mapping[str, Any]) -> lis
 
 
 def factories(names: Sequence[str]) -> list[tuple[str, SinkFactory]]:
-    """Name and factory of each tracker. UserError for an unknown one, before anything starts."""
-    return [(name, TRACKERS[name]) for name in names]
+    """Name and factory of each tracker. UserError for an unknown one, or what is none, before anything starts."""
+    found = [(name, TRACKERS[name]) for name in names]
+    problems = []
+    for name, factory in found:
+        lacking = [part for part in ("log", "close") if isinstance(factory, type) and not hasattr(factory, part)]
+        if not callable(factory):
+            problems.append(f"tracker {name} is a {type(factory).__name__}, not a function of (folder, config)")
+        elif lacking:
+            problems.append(f"tracker {name} has no {' and no '.join(lacking)}: write log(step, scalars) and close()")
+    if problems:
+        raise UserError(problems)
+    return found
 
 
 def upload(path: Path, name: str) -> int:

@@ -1,7 +1,8 @@
 """From a spec and an observation space to a network: encoder -> trunk (512 features) -> one linear head."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from stablegrad.nn.init import drawing_from, initialise_
 from stablegrad.nn.layers import LinearFactory, SpectralLinear, stage
 from stablegrad.nn.parts import PartsBox
 from stablegrad.nn.spec import AUTO, ENCODERS, FEATURES, TRUNKS, NetworkSpec
+from stablegrad.registry import in_words
 
 
 class Encoder(nn.Module):
@@ -165,15 +167,15 @@ def _encoder(spec: NetworkSpec, space: spaces.Space[Any], generator: torch.Gener
             f"observations of shape {list(shape)} have no convolutional encoder:"
             " leave use_impoola and cnn_size out, or name a cnn_type"
         )
-    with drawing_from(generator):
+    what = f"the encoder '{cnn_type}'"
+    with drawing_from(generator), _building(what, own=cnn_type not in ENCODERS):
         net = ENCODERS[cnn_type](shape, spec=spec)
     if cnn_type in ENCODERS and spec.conv_init == "orthogonal":
         initialise_(net, generator=generator)
     symmetric, scale = spec.pixel_range == "symmetric", 1 / 255 if are_bytes(space) else 1.0
     if symmetric and scale == 1.0:
         raise UserError("pixel_range is for images of bytes (0 to 255), and these observations are none: leave it out")
-    width = _width_of(net, shape, f"the encoder '{cnn_type}'")
-    return Encoder(net, scale=scale, out_features=width, symmetric=symmetric)
+    return Encoder(net, scale=scale, out_features=_width_of(net, shape, what), symmetric=symmetric)
 
 
 def build_trunk(
@@ -188,13 +190,14 @@ def build_trunk(
         if linear is not nn.Linear:
             raise UserError("use_spectral_norm divides plain weights: it cannot be used with a noisy trunk")
         linear = SpectralLinear
-    with drawing_from(generator):
+    what = f"the trunk '{spec.mlp_type}'"
+    with drawing_from(generator), _building(what, own=spec.mlp_type not in TRUNKS):
         trunk = TRUNKS[spec.mlp_type](in_features, FEATURES, spec=spec, linear=linear)
     if spec.mlp_type in TRUNKS:
         initialise_(trunk, generator=generator)
-    width = _width_of(trunk, (in_features,), f"the trunk '{spec.mlp_type}'")
+    width = _width_of(trunk, (in_features,), what)
     if width != FEATURES:
-        raise UserError(f"the trunk '{spec.mlp_type}' gives {width} features, but was asked for {FEATURES}")
+        raise UserError(f"{what} gives {width} features, but was asked for {FEATURES}")
     return trunk
 
 
@@ -224,11 +227,28 @@ def _observation_shape(observation_space: spaces.Space[Any]) -> tuple[int, ...]:
 
 def _width_of(module: nn.Module, shape: tuple[int, ...], what: str) -> int:
     """D, found by passing one zero observation [1, *shape] through `module`, which must give [1, D]."""
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{what} is a {type(module).__name__}, not an nn.Module")
+    given = f"[{', '.join(str(size) for size in ('B', *shape))}]"
     training = module.training
-    with torch.no_grad():
-        output = module.eval()(torch.zeros(1, *shape))
+    try:
+        with torch.no_grad():
+            output = module.eval()(torch.zeros(1, *shape))
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what} cannot read {given}: {in_words(error)}") from error
     module.train(training)
-    if output.ndim != 2 or output.shape[0] != 1:
-        given = ", ".join(str(size) for size in ("B", *shape))
-        raise UserError(f"{what} must map [{given}] to [B, D], but gives {list(output.shape)} for one input")
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
+        came = f"{list(output.shape)} for one input" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+        raise UserError(f"{what} must map {given} to [B, D], but gives {came}")
     return output.shape[1]
+
+
+@contextmanager
+def _building(what: str, *, own: bool) -> Iterator[None]:
+    """Whatever the constructor of a user's `own` module raises is the user's mistake."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if not own or isinstance(error, UserError):
+            raise
+        raise UserError(f"{what} cannot be built: {in_words(error)}") from error

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stablegrad.errors import UserError
 from stablegrad.registry import Registry
 
 
@@ -101,5 +102,7 @@ def info(name: str) -> OptimizerInfo:
     entry = OPTIMIZERS[name]
     if isinstance(entry, OptimizerInfo):
         return entry
+    if not callable(entry):
+        raise UserError(f"optimizer '{name}' is a {type(entry).__name__}, not a class or function that makes one")
     summary = (entry.__doc__ or "").strip().partition("\n")[0]
     return OptimizerInfo(name=name, factory=entry, description=summary, citation="", compile_safe=False)

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from stablegrad.errors import UserError, nearest
-from stablegrad.optim.info import OptimizerInfo, info
+from stablegrad.optim.info import OPTIMIZERS, OptimizerInfo, info
+from stablegrad.registry import in_words
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
     from torch.optim.optimizer import ParamsT
+
+
+_OF_AN_OPTIMIZER = ("param_groups", "step", "zero_grad", "state_dict", "load_state_dict")
 
 
 def option_names(name: str) -> tuple[str, ...]:
@@ -42,6 +46,16 @@ def build(name: str, params: "ParamsT", lr: "float | Tensor", **options: Any) ->
         optimizer: Optimizer = factory(params, lr=lr, **{**recipe.defaults, **options})
     except (TypeError, ValueError) as error:
         raise UserError(f"optimizer '{name}': {error}") from error
+    except (Exception, SystemExit) as error:
+        if name in OPTIMIZERS:
+            raise
+        raise UserError(f"optimizer '{name}' cannot be built: {in_words(error)}") from error
+    lacking = [part for part in _OF_AN_OPTIMIZER if not hasattr(optimizer, part)]
+    if lacking:
+        raise UserError(
+            f"optimizer '{name}' is a {type(optimizer).__name__} without {', '.join(lacking)}: write a"
+            " torch.optim.Optimizer, or a function that returns one"
+        )
     return optimizer
 
 

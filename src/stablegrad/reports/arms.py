@@ -13,6 +13,7 @@ from stablegrad.tables.games import find
 BOOKKEEPING = frozenset({
     "seed", "run_dir", "device", "threads", "track", "checkpoint_every", "keep_checkpoints", "log_every",
     "diagnostics", "diagnostics_every", "diagnostics_batch", "eval_every", "eval_episodes", "data_dir", "download",
+    "check_bounds",
 })  # fmt: skip
 TASK_KEYS = ("env_id", "dataset")
 SIZE_KEYS = ("mlp_depth", "mlp_width")

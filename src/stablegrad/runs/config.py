@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from stablegrad import settings
-from stablegrad.agents import AGENTS
+from stablegrad.agents import agent_kind
 from stablegrad.envs.ids import backend_of
 from stablegrad.envs.schedule import first_game
 from stablegrad.envs.spec import EnvSpec
@@ -136,7 +136,7 @@ class RunConfig:
     @classmethod
     def resolve(cls, algo: str, values: Mapping[str, Any]) -> Self:
         """What the user asked for, made explicit. Raises UserError with every problem at once."""
-        kind = AGENTS[algo]
+        kind = agent_kind(algo)
         algo = absolute(algo)
         sections = section_types(algo)
         values = {getattr(kind, "aliases", {}).get(name, name): value for name, value in values.items()}
@@ -183,7 +183,7 @@ class RunConfig:
 
     def problems(self) -> list[str]:
         """What the algorithm finds wrong with the sections together, one sentence each; `from_flat` does not ask."""
-        return AGENTS[self.algo].check(**{name: getattr(self, name) for name in section_types(self.algo)})
+        return agent_kind(self.algo).check(**{name: getattr(self, name) for name in section_types(self.algo)})
 
     def remarks(self) -> list[str]:
         """What the algorithm finds odd about a run that can start all the same, one sentence each."""
@@ -224,7 +224,7 @@ class RunConfig:
 
 def section_types(algo: str) -> dict[str, type]:
     """Section name -> dataclass, for one algorithm."""
-    kind = AGENTS[algo]
+    kind = agent_kind(algo)
     sections: dict[str, type] = {"run": RunSettings}
     if getattr(kind, "has_environment", True):
         sections |= {"budget": Budget, "env": EnvSpec}

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from stablegrad.agents.base import Agent
+from stablegrad.agents.own import check_actions
 from stablegrad.envs import EnvSpec, make
 from stablegrad.envs.base import episode_seed
 
@@ -86,6 +87,7 @@ def evaluate(
         while any(len(games) < wanted for games, wanted in zip(played, quota, strict=True)):
             obs = envs.obs
             actions = agent.evaluate(obs, epsilon=epsilon, generator=generator)
+            check_actions(agent, actions, envs.action_space, num_envs=pool, method="evaluate")
             step = envs.step(actions)
             if not played[0]:
                 first_actions.append(step.executed(actions)[0])

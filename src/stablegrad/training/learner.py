@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stablegrad.agents.base import Algorithm, Batch, LossOutput
+from stablegrad.agents.own import check_batch, check_loss
 from stablegrad.diagnostics.gradients import cosines
 from stablegrad.nn import advance_power_iteration_, taps
 from stablegrad.plasticity.base import Intervention, Moment
@@ -88,7 +89,9 @@ class Learner:
 
         Raises NonFinite before any parameter is touched when the loss or a gradient is not finite.
         """
+        check_batch(self.agent, batch)
         output = self.agent.loss(self.params, batch, self.generator)
+        check_loss(self.agent, output)
         loss = output.loss
         for intervention in self.interventions:
             term = intervention.loss_term(self.params, batch, output)

@@ -11,9 +11,11 @@ from torch import nn
 
 from stablegrad.agents import AGENTS
 from stablegrad.agents.base import Agent, AgentSetup
+from stablegrad.agents.own import check_actions, check_built
 from stablegrad.envs import make
 from stablegrad.envs.base import EpisodeEnd, VectorEnv, episode_seed
 from stablegrad.plasticity.base import Intervention
+from stablegrad.registry import is_user_file, users_code
 from stablegrad.runs.config import RunConfig
 from stablegrad.tables.scores import normaliser
 from stablegrad.training.evaluate import evaluate
@@ -42,8 +44,11 @@ def agent_setup(config: RunConfig, envs: VectorEnv, *, learns: bool = True) -> A
 
 
 def build_agent(config: RunConfig, envs: VectorEnv, *, learns: bool = True) -> Agent:
-    """The agent of a config, told about `envs` by `agent_setup`."""
-    return AGENTS[config.algo](config.agent, agent_setup(config, envs, learns=learns))
+    """The agent of a config, told about `envs` by `agent_setup`. UserError where a user's own cannot be built."""
+    with users_code(f"{config.algo} cannot be built:"):
+        agent: Agent = AGENTS[config.algo](config.agent, agent_setup(config, envs, learns=learns))
+    check_built(config.algo, agent)
+    return agent
 
 
 def networks(agent: Agent) -> dict[str, nn.Module]:
@@ -82,6 +87,7 @@ class Training(Session):
             self.envs.close()
             raise
         self._running_scores = [0.0] * config.budget.num_envs
+        self._own = is_user_file(config.algo)
 
     @property
     def normalise(self) -> Callable[[float], float] | None:
@@ -97,6 +103,8 @@ class Training(Session):
             self._start_afresh()
         start = time.perf_counter()
         actions = self.agent.act(self.envs.obs)
+        if self._own:
+            check_actions(self.agent, actions, self.envs.action_space, num_envs=self.envs.num_envs, method="act")
         acted = time.perf_counter()
         step = self.envs.step(actions)
         stepped = time.perf_counter()

@@ -12,13 +12,15 @@ import torch
 from torch import nn
 
 from stablegrad.agents.base import Algorithm, Batch
+from stablegrad.agents.own import check_metrics
 from stablegrad.diagnostics.catalogue import of_group
 from stablegrad.errors import UserError
 from stablegrad.plasticity.base import Intervention
-from stablegrad.registry import blamed, in_words
+from stablegrad.registry import blamed, in_words, is_user_file, users_code
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig, differences
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.tree import encode
 from stablegrad.training.learner import Learner, NonFinite
 from stablegrad.training.probing import Prober, gather, updates_between
 from stablegrad.training.recorder import Observer, Recorder
@@ -73,6 +75,18 @@ class Session(ABC):
         self._spent = dict.fromkeys((*parts, "update", "diagnostics"), 0.0)
         self._row_mark = (0, 0.0)
         self._clock = time.perf_counter()
+        for own in filter(is_user_file, (config.algo, config.optimizer.optimizer)):
+            self._check_storable(own)
+
+    def _check_storable(self, own: str) -> None:
+        """UserError where the state of what is the user's `own` has no place in a checkpoint, before one is due."""
+        try:
+            with users_code(f"{own}: its state cannot be had:"):
+                encode({"agent": self.agent.state_dict(), "learner": self.learner.state_dict()})
+        except TypeError as error:
+            raise UserError(
+                f"{own}: {error}: a state is made of dicts, lists, numbers, words, tensors and arrays"
+            ) from error
 
     @property
     def normalise(self) -> Callable[[float], float] | None:
@@ -212,7 +226,9 @@ class Session(ABC):
 
     def _metrics(self) -> dict[str, float]:
         """Scalars by catalogue name that are read when a row is logged."""
-        return self.agent.metrics()
+        metrics = self.agent.metrics()
+        check_metrics(self.agent, metrics)
+        return {name: float(value) for name, value in metrics.items()}
 
     def _elapsed(self) -> float:
         """Seconds of training so far, over all its processes."""
