@@ -78,6 +78,29 @@ def describe(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
+def split(text: str) -> list[str]:
+    """The parts of a list written with commas; what stands in brackets or quotes stays together.
+
+    >>> split("a,goal=[1, 2],name='x,y',,b")
+    ['a', 'goal=[1, 2]', "name='x,y'", 'b']
+    """
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[{(":
+            depth += 1
+        elif letter in ")}]":
+            depth -= 1
+        elif letter == "," and depth <= 0:
+            parts.append("")
+            continue
+        parts[-1] += letter
+    return [part for part in parts if part]
+
+
 def supported(annotation: Any) -> bool:
     """Whether a setting may be of this type: `coerce` knows it."""
     origin = get_origin(annotation)
@@ -102,7 +125,7 @@ def coerce(value: Any, annotation: Any) -> Any:
     if origin is tuple:
         if not isinstance(value, str | list | tuple):
             raise ValueError("must be a list, or text with commas between the values")
-        parts = [part for part in value.split(",") if part] if isinstance(value, str) else value
+        parts = split(value) if isinstance(value, str) else value
         return tuple(coerce(part, get_args(annotation)[0]) for part in parts)
     if annotation is Any:
         return value

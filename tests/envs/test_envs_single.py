@@ -137,7 +137,7 @@ def test_what_is_no_environment_is_refused():
 
 
 def test_actions_of_another_kind_are_refused(tmp_path):
-    body = "observation_space = spaces.Box(0, 1, (1,), np.float32)\naction_space = spaces.MultiDiscrete([2, 2])"
+    body = "observation_space = spaces.Box(0, 1, (1,), np.float32)\naction_space = spaces.Text(5)"
     with pytest.raises(UserError, match="only Discrete and continuous Box actions"):
         built(user_file(tmp_path, body))
 

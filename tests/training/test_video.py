@@ -37,6 +37,7 @@ CASES = [
     {"env_id": "MinAtar/Breakout"},
     {"env_id": "CartPole-v1"},
     {"env_id": "Breakout-v5", "eval_max_episode_steps": 40, "repeat_action_probability": 0.25},
+    {"env_id": "Breakout-v5", "eval_max_episode_steps": 40, "repeat_action_probability": 0.25, "mode": 12},
 ]
 
 
@@ -57,7 +58,7 @@ def played(spec: EnvSpec, **options) -> Evaluation:
     return evaluate(Uniform(spec), spec, episodes=3, seed=5, **options)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["env_id"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["env_id"] + str(case.get("mode", "")))
 def test_pictures_are_of_the_scored_game(case, tmp_path: Path):
     import imageio_ffmpeg
 
@@ -76,7 +77,7 @@ def test_pictures_are_of_the_scored_game(case, tmp_path: Path):
     assert played(spec) == result, "drawing changed what is played"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["env_id"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["env_id"] + str(case.get("mode", "")))
 def test_the_score_on_the_last_picture_is_the_reported_one(case):
     spec = EnvSpec.resolve(case)
     result = played(spec)

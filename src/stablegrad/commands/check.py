@@ -10,7 +10,7 @@ from typing import Any, Literal
 from stablegrad.agents import AGENTS
 from stablegrad.agents import contract as agents
 from stablegrad.agents.base import Agent, AgentSetup
-from stablegrad.commands.parsing import Parser, add_settings
+from stablegrad.commands.parsing import Parser, add_settings, underscored
 from stablegrad.envs import EnvSpec, make
 from stablegrad.envs import contract as environments
 from stablegrad.errors import DONE, FAILED, UserError
@@ -53,8 +53,10 @@ def main(argv: list[str]) -> int:
             raise UserError("say what to check: `stablegrad check path/to/file.py:Name`")
         name, kind = "NAME", None
     else:
-        name, kind = argv[0], kind_of(argv[0])
-        argv = argv[1:]
+        name, argv = argv[0], argv[1:]
+        # Only an environment is given arguments, and with them its callable may have any.
+        built_with = any(underscored(argument).startswith("--env_kwargs") for argument in argv)
+        kind = "environment" if built_with else kind_of(name)
     parser = Parser(
         f"check {name}",
         "Put an agent, trunk, encoder or environment to the promises that ours keep, and say in words which are"

@@ -67,7 +67,7 @@ def _judge_agent(run: api.Run, env: EnvSpec, task: int | None, arguments: argpar
     )
     named = {} if task is None else {"task": task, "game": env.task_schedule[task - 1]}
     summary = result.summary()
-    normalise = None if env.task_schedule else normaliser(env.env_id)
+    normalise = None if env.task_schedule else normaliser(env.game)
     if normalise is not None:
         summary["mean_hns"] = normalise(summary["mean"])
     return {**named, **summary, **result.record()}

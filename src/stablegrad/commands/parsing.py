@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_origin
 
 from stablegrad.errors import UserError, nearest
 from stablegrad.settings import annotations, coerce, describe
@@ -68,6 +68,14 @@ def _of_type(text: str, annotation: Callable[[str], Any]) -> Any:
         raise argparse.ArgumentTypeError(f"{quoted(text)} {error}") from None
 
 
+class _Together(argparse.Action):
+    """A list given in parts, one option each: the same as all of them in one, with commas."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        earlier = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if earlier is None else f"{earlier},{values}")
+
+
 def underscored(argument: str) -> str:
     """`--use-ln` as `--use_ln`; values are left alone."""
     if not argument.startswith("--"):
@@ -92,7 +100,14 @@ def add_settings(parser: Parser, title: str, section: type, defaults: dict[str, 
             group.add_argument(f"--no_{field.name}", dest=field.name, action="store_false", default=_UNSET,
                                help=argparse.SUPPRESS)  # fmt: skip
         else:
-            group.add_argument(f"--{field.name}", default=_UNSET, metavar=describe(hints[field.name]), help=text)
+            several = get_origin(hints[field.name]) is tuple
+            group.add_argument(
+                f"--{field.name}",
+                action=_Together if several else "store",
+                default=_UNSET,
+                metavar=describe(hints[field.name]),
+                help=text,
+            )
 
 
 def _show(default: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stablegrad.envs.base import VectorEnv
 from stablegrad.envs.episodes import EpisodicEnv, Simulator
-from stablegrad.envs.schedule import GameTask
+from stablegrad.envs.schedule import GameTask, parse_task
 from stablegrad.envs.sequence import SequenceEnv
 from stablegrad.envs.spec import EnvSpec
 
@@ -51,6 +51,10 @@ def make(
 
 
 def _simulator(spec: EnvSpec, *, num_envs: int, num_threads: int | None) -> Simulator:
+    if spec.mode is not None or spec.difficulty is not None:
+        from stablegrad.envs.atari_switches import SwitchedAtari
+
+        return SwitchedAtari(spec, parse_task(spec.game), num_envs=num_envs)
     module, _, name = _SIMULATORS[spec.backend].partition(":")
     build = getattr(importlib.import_module(module), name)
     return build(spec, num_envs=num_envs, num_threads=num_threads)

@@ -24,12 +24,15 @@ _FRAMES_POOLED = 2
 
 
 class SwitchedAtari:
-    """B copies of one game in the mode and at the difficulty of `task`: observations [frame_stack, 84, 84] uint8."""
+    """B copies of one game in the mode and at the difficulty of `task`: observations [frame_stack, 84, 84] uint8.
+
+    With `colour` they are the screen [1, 210, 160, 3].
+    """
 
     session_steps: int | None = 1000
 
-    def __init__(self, spec: EnvSpec, task: GameTask, *, num_envs: int) -> None:
-        self.num_envs, self._spec, self._task = num_envs, spec, task
+    def __init__(self, spec: EnvSpec, task: GameTask, *, num_envs: int, colour: bool = False) -> None:
+        self.num_envs, self._spec, self._task, self._colour = num_envs, spec, task, colour
         self._rom = usable_rom(rom_id(task.env_id))
         ALEInterface.setLoggerMode(LoggerMode.Error)
         self._games = [ALEInterface() for _ in range(num_envs)]
@@ -37,7 +40,7 @@ class SwitchedAtari:
             game.setFloat("repeat_action_probability", spec.repeat_action_probability)
         first = self._games[0]
         self._load(first, 0)
-        problems = _switch_problems(task, first)
+        problems = _switch_problems(task, first, scheduled=bool(spec.task_schedule))
         if problems:
             raise UserError(problems)
         self._fires = spec.fire_reset and Action.FIRE in first.getMinimalActionSet()
@@ -46,7 +49,8 @@ class SwitchedAtari:
         self._noops = [np.random.default_rng(0) for _ in range(num_envs)]
         height, width = first.getScreenDims()
         self._shrink = area_weights(height, SIDE), area_weights(width, SIDE).T
-        self._stack = np.zeros((num_envs, spec.frame_stack, SIDE, SIDE), np.uint8)
+        seen = (1, height, width, 3) if colour else (spec.frame_stack, SIDE, SIDE)
+        self._stack = np.zeros((num_envs, *seen), np.uint8)
         self.observation_space: spaces.Space = spaces.Box(0, 255, self._stack.shape[1:], np.uint8)
         self.action_space: spaces.Space = spaces.Discrete(len(self._buttons))
 
@@ -60,7 +64,7 @@ class SwitchedAtari:
             game.reset_game()
             self._play_noops(env)
             self._stack[env] = 0
-            self._stack[env, -1] = self._shrunk(game.getScreenGrayscale())
+            self._stack[env, -1] = self._seen(self._screen(game))
             obs[env] = self._stack[env]
             lives[env] = game.lives()
 
@@ -73,10 +77,10 @@ class SwitchedAtari:
             frames: list[np.ndarray] = []
             for _ in range(self._spec.frame_skip):
                 reward[env] += game.act(button)
-                frames = [*frames[1 - _FRAMES_POOLED :], game.getScreenGrayscale()]
+                frames = [*frames[1 - _FRAMES_POOLED :], self._screen(game)]
                 if game.game_over():
                     break
-            self._stack[env, -1] = self._shrunk(np.maximum.reduce(frames))
+            self._stack[env, -1] = self._seen(np.maximum.reduce(frames))
             ended[env], lives[env] = game.game_over(), game.lives()
         return Played(self._stack.copy(), reward, ended, np.zeros(self.num_envs, bool), lives)
 
@@ -102,7 +106,12 @@ class SwitchedAtari:
         if self._fires:
             game.act(Action.FIRE)
 
-    def _shrunk(self, screen: np.ndarray) -> np.ndarray:
+    def _screen(self, game: ALEInterface) -> np.ndarray:
+        return game.getScreenRGB() if self._colour else game.getScreenGrayscale()
+
+    def _seen(self, screen: np.ndarray) -> np.ndarray:
+        if self._colour:
+            return screen
         rows, columns = self._shrink
         return np.rint(rows @ screen.astype(np.float32) @ columns).astype(np.uint8)
 
@@ -122,10 +131,11 @@ def area_weights(pixels: int, cells: int) -> np.ndarray:
     return (covered / (end - start)).astype(np.float32)
 
 
-def _switch_problems(task: GameTask, game: ALEInterface) -> list[str]:
+def _switch_problems(task: GameTask, game: ALEInterface, *, scheduled: bool) -> list[str]:
     known = {"mode": game.getAvailableModes(), "difficulty": game.getAvailableDifficulties()}
+    said = f"task '{task.text}'" if scheduled else "--{name} {wanted}"
     return [
-        f"task '{task.text}': {task.env_id} has no {name} {wanted}, but {', '.join(map(str, has))}"
+        f"{said.format(name=name, wanted=wanted)}: {task.env_id} has no {name} {wanted}, but {', '.join(map(str, has))}"
         for name, has in known.items()
         if (wanted := getattr(task, name)) is not None and wanted not in has
     ]

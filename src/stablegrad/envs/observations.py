@@ -123,7 +123,7 @@ def channels_last(shape: tuple[int, ...], layout: Layout, *, path: str = "") -> 
 
 def _image(promise: Promise, layout: Layout) -> Seen:
     shape, byte = promise.shape, promise.dtype.kind in "bu" and promise.dtype.itemsize == 1
-    dtype = np.dtype(np.uint8 if byte else np.float32)
+    dtype, fits = np.dtype(np.uint8 if byte else np.float32), _fits_float32(promise)
     last = len(shape) > 2 and channels_last(shape[-3:], layout, path=promise.path)
 
     def convert(image: np.ndarray) -> np.ndarray:
@@ -131,7 +131,8 @@ def _image(promise: Promise, layout: Layout) -> Seen:
             image = image[None]
         if last:
             image = np.moveaxis(image, -1, -3)
-        return narrowed(image.reshape(-1, *image.shape[-2:]), dtype)
+        image = image.reshape(-1, *image.shape[-2:])
+        return image if fits else narrowed(image, dtype)
 
     return Seen(_box(promise, convert, dtype), convert)
 
@@ -139,12 +140,17 @@ def _image(promise: Promise, layout: Layout) -> Seen:
 def _vector(promise: Promise) -> Seen:
     if promise.picks:
         return _one_hot(promise)
-    exact = promise.dtype.itemsize <= np.dtype(np.float32).itemsize
+    fits = _fits_float32(promise)
 
     def convert(array: np.ndarray) -> np.ndarray:
-        return array.ravel() if exact else narrowed(array.ravel(), np.float32)
+        return array.ravel() if fits else narrowed(array.ravel(), np.float32)
 
     return Seen(_box(promise, convert, np.dtype(np.float32)), convert)
+
+
+def _fits_float32(promise: Promise) -> bool:
+    """Whether no number of the promised type is too large for float32, so that an assignment casts in silence."""
+    return promise.dtype.itemsize <= np.dtype(np.float32).itemsize
 
 
 def _box(promise: Promise, convert: Callable[[np.ndarray], np.ndarray], dtype: np.dtype[Any]) -> spaces.Box:

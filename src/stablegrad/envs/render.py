@@ -11,8 +11,10 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from stablegrad.envs.atari import AtariSimulator
+from stablegrad.envs.atari_switches import SwitchedAtari
 from stablegrad.envs.episodes import Simulator
 from stablegrad.envs.minatar import MinAtarSimulator
+from stablegrad.envs.schedule import parse_task
 from stablegrad.envs.single import SingleSimulator
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError
@@ -42,7 +44,12 @@ class Rendering:
         self._simulator: Simulator | SingleSimulator
         self._picture: Callable[[np.ndarray], np.ndarray]
         if spec.backend == "atari":
-            self._simulator = AtariSimulator(spec, num_envs=1, num_threads=1, colour=True)
+            switched = spec.mode is not None or spec.difficulty is not None
+            self._simulator = (
+                SwitchedAtari(spec, parse_task(spec.game), num_envs=1, colour=True)
+                if switched
+                else AtariSimulator(spec, num_envs=1, num_threads=1, colour=True)
+            )
             self._picture = lambda screens: screens[-1]
             self.pictures_per_second = _ATARI_FRAMES_PER_SECOND / spec.frame_skip
         elif spec.backend == "minatar":

@@ -1,7 +1,7 @@
 """Environments with Gymnasium's interface, stepped in turn in this thread: any id, or a user's file.
 
-A user's file has a callable that takes no arguments and returns a `gymnasium.Env`, called once per
-environment:
+A user's file has a callable that returns a `gymnasium.Env`, called once per environment, with the arguments of
+`--env_kwargs` if there are any (and `render_mode` for a video, if it takes that):
 
     # my_env.py, then: stablegrad pqn --env_id my_env.py:Corridor
     import gymnasium
@@ -28,9 +28,11 @@ every random number comes from `self.np_random`, and nothing is carried over fro
 `--max_episode_steps` adds one.
 
 What it returns is checked before any cast (`border.py`), and shown to the agent as `observations.py` says. Actions
-are `Discrete` (counted from 0) or `Box` (clipped to its bounds).
+are `Discrete` and `MultiDiscrete` (counted from 0), `MultiBinary` (choices among two), or `Box` (clipped to its
+bounds).
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,12 +41,16 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import OrderEnforcing
 
+from stablegrad.envs.arguments import parse_arguments
 from stablegrad.envs.border import Border
 from stablegrad.envs.episodes import Played
 from stablegrad.envs.observations import Observations
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError
-from stablegrad.registry import load_user_object
+from stablegrad.registry import in_words, load_user_object
+
+Actions = spaces.Discrete | spaces.MultiDiscrete | spaces.Box
+"""What agents choose from; a switch (`MultiBinary`) is a choice among two."""
 
 _EXTRAS = {"box2d": "box2d", "mujoco": "mujoco"}
 
@@ -58,17 +64,17 @@ class SingleSimulator:
         self, spec: EnvSpec, *, num_envs: int, num_threads: int | None, render_mode: str | None = None
     ) -> None:
         self.num_envs = num_envs
-        build = load_user_object(spec.env_id) if spec.backend == "file" else _registered(spec.env_id, render_mode)
+        build = _builder(spec, render_mode)
         self._envs: list[Border] = []
         try:
             for number in range(num_envs):
-                env = build()
-                if not isinstance(env, gymnasium.Env):
-                    raise UserError(f"{spec.env_id} returns a {type(env).__name__}, not a Gymnasium environment")
-                self._envs.append(Border(env, name=spec.env_id, number=number))
+                self._envs.append(Border(build(), name=spec.env_id, number=number))
             self._first = self._envs[0].env
             if render_mode is not None and not _shows(self._first, render_mode):
-                raise UserError(f"{spec.env_id} cannot be shown: it has no render_mode '{render_mode}'")
+                raise UserError(
+                    f"{spec.env_id} cannot be shown: it has no render_mode '{render_mode}', but"
+                    f" {self._first.render_mode}, and its metadata name {self._first.metadata.get('render_modes', [])}"
+                )
             self.metadata = self._first.metadata
             self._observations = Observations(
                 self._first.observation_space, spec.image_layout, bounded=spec.check_bounds
@@ -128,20 +134,51 @@ def _shows(env: gymnasium.Env, render_mode: str) -> bool:
     return env.render_mode == render_mode and render_mode in env.metadata.get("render_modes", ())
 
 
-def _registered(env_id: str, render_mode: str | None) -> Callable[[], gymnasium.Env]:
-    """Builds a registered environment, without its checks and its time limit: the limit is kept outside."""
-
-    # An environment that is never shown need not know what a render_mode is.
-    shown = {} if render_mode is None else {"render_mode": render_mode}
+def _builder(spec: EnvSpec, render_mode: str | None) -> Callable[[], gymnasium.Env]:
+    """What builds one environment: with its arguments, and behind the user's wrapper. UserError where it cannot."""
+    make: Callable[..., Any] = load_user_object(spec.env_id) if spec.backend == "file" else _registered(spec.env_id)
+    wrap: Callable[[Any], Any] | None = load_user_object(spec.wrapper) if spec.wrapper is not None else None
+    arguments = parse_arguments(spec.env_kwargs)
+    # An environment that is never shown need not know what a render_mode is, and one may show itself without.
+    if render_mode is not None and (spec.backend != "file" or _takes(make, "render_mode")):
+        arguments["render_mode"] = render_mode
+    asked = f" with --env_kwargs {','.join(spec.env_kwargs)}" if spec.env_kwargs else ""
 
     def build() -> gymnasium.Env:
+        env = _made(f"{spec.env_id}{asked}", lambda: make(**arguments))
+        return env if wrap is None else _made(f"--wrapper {spec.wrapper}", lambda: wrap(env))
+
+    return build
+
+
+def _made(what: str, make: Callable[[], Any]) -> gymnasium.Env:
+    try:
+        env = make()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what} cannot be built: {in_words(error)}") from error
+    if not isinstance(env, gymnasium.Env):
+        raise UserError(f"{what} returns a {type(env).__name__}, not a Gymnasium environment")
+    return env
+
+
+def _takes(make: Callable[..., Any], argument: str) -> bool:
+    parameters = inspect.signature(make).parameters
+    return argument in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def _registered(env_id: str) -> Callable[..., gymnasium.Env]:
+    """Builds a registered environment, without its checks and its time limit: the limit is kept outside."""
+
+    def make(**arguments: Any) -> gymnasium.Env:
         try:
-            env = gymnasium.make(env_id, disable_env_checker=True, max_episode_steps=-1, **shown)
+            env = gymnasium.make(env_id, disable_env_checker=True, max_episode_steps=-1, **arguments)
         except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
             raise UserError(f"{env_id}: {_missing(str(error))}") from error
         return env.env if isinstance(env, OrderEnforcing) else env
 
-    return build
+    return make
 
 
 def _missing(message: str) -> str:
@@ -151,10 +188,19 @@ def _missing(message: str) -> str:
     return f"a package that it needs is not installed ({message})"
 
 
-def _actions(env_id: str, space: spaces.Space[Any]) -> tuple[spaces.Discrete | spaces.Box, Callable[[np.ndarray], Any]]:
+def _actions(env_id: str, space: spaces.Space[Any]) -> tuple[Actions, Callable[[np.ndarray], Any]]:
     """The agent's action space, and the map from a batch of its actions to the environment's."""
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n)), lambda actions: (actions + space.start).tolist()
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return space, lambda actions: np.clip(actions, space.low, space.high)
-    raise UserError(f"{env_id} has actions {space}; only Discrete and continuous Box actions are supported")
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        shape, dtype = space.shape, space.dtype
+        sizes = space.nvec if isinstance(space, spaces.MultiDiscrete) else np.full(shape, 2)
+        start = space.start if isinstance(space, spaces.MultiDiscrete) else 0
+        choices = spaces.MultiDiscrete(sizes.ravel())
+        return choices, lambda actions: (actions.reshape(-1, *shape) + start).astype(dtype)
+    raise UserError(
+        f"{env_id} has actions {space}; only Discrete and continuous Box actions, MultiDiscrete and MultiBinary are"
+        " supported"
+    )

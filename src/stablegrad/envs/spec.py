@@ -23,9 +23,11 @@ from typing import Any, Literal, Self
 
 import gymnasium
 
+from stablegrad.envs.arguments import as_texts
 from stablegrad.envs.ids import Backend, EnvId, backend_of, parse
 from stablegrad.envs.schedule import GameTask, equal_change_points, first_game, parse_schedule
 from stablegrad.errors import UserError
+from stablegrad.registry import is_user_file, load_user_object
 from stablegrad.settings import annotations, coerce, setting
 from stablegrad.text import quoted
 
@@ -97,6 +99,8 @@ _GYM: dict[str, Any] = {
     "eval_max_episode_steps": None,
     "reward_clip": False,
     "eval_epsilon": 0.0,
+    "env_kwargs": (),
+    "wrapper": None,
     "image_layout": "auto",
     "check_bounds": True,
 }
@@ -157,6 +161,19 @@ class EnvSpec:
     eval_max_episode_steps: int | None = setting(
         None, "the same for evaluation, so that a training limit does not cap the scores (defaults as above)"
     )
+    mode: int | None = setting(
+        None, "Atari: the game's mode, as its manual numbers them (none: 0, what everybody plays)", since=2
+    )
+    difficulty: int | None = setting(None, "Atari: the difficulty switch (none: 0)", since=2)
+    env_kwargs: tuple[str, ...] = setting(
+        (),
+        "Gymnasium: arguments of the environment, key=value, separated by commas or given again and again; values as in"
+        " TOML (5, 0.5, true, 'text', [1, 2]), other words are text",
+        since=2,
+    )
+    wrapper: str | None = setting(
+        None, "Gymnasium: path/to/file.py:f, which takes the environment and returns the one to play", since=2
+    )
     image_layout: Literal["auto", "channels_first", "channels_last", "flat"] = setting(
         "auto",
         "Gymnasium: which axis of an image (an array of three axes) its channels are; auto: told by the shape, and an"
@@ -199,6 +216,7 @@ class EnvSpec:
         """
         problems: list[str] = []
         given: dict[str, Any] = {}
+        values = {**values, **_as_texts(values.get("env_kwargs"), problems)}
         for name, annotation in annotations(cls).items():
             if values.get(name) is None:
                 continue
@@ -219,6 +237,7 @@ class EnvSpec:
                     problems.append(f"--fire_sequence {given['fire_sequence']} needs --fire_after_life true")
             problems += _inapplicable(cls, env_id, preset, given)
             problems += _envpool_problems(env_id, {**preset, **given})
+            problems += _wrapper_problems(given.get("wrapper"))
             problems += _schedule_problems(env_id, tasks, preset, given)
         if problems or env_id is None:
             raise UserError(problems)
@@ -264,6 +283,11 @@ class EnvSpec:
         return self.task_at(max(0, step - num_envs)) if self.task_schedule else None
 
     @property
+    def game(self) -> str:
+        """The environment, and the switches of the console where they are set: `Breakout-v5+mode:12`."""
+        return GameTask(env_id=self.env_id, mode=self.mode, difficulty=self.difficulty).text
+
+    @property
     def backend(self) -> Backend:
         """The module of this package that builds the environments."""
         return "envpool" if self.env_backend == "envpool" else backend_of(self.env_id)
@@ -293,6 +317,11 @@ def _schedule_problems(
     games = list(dict.fromkeys(task.env_id for task in tasks))
     if env_id.text != games[0]:
         problems.append(f"--env_id {env_id.text} is not the first game of --task_schedule, {games[0]}: leave it out")
+    problems += [
+        f"--{name} {fields[name]}: say it in the tasks of --task_schedule ({games[0]}+{name}:{fields[name]})"
+        for name in ("mode", "difficulty")
+        if fields.get(name) is not None
+    ]
     if env_id.backend == "atari" and fields["env_backend"] == "envpool":
         problems.append("--env_backend envpool knows no --task_schedule: leave it out")
     if env_id.backend == "atari" and len(games) > 1 and not fields["full_action_space"]:
@@ -317,7 +346,7 @@ def _preset(env_id: EnvId, protocol: str | None) -> dict[str, Any]:
     """What holds where the user says nothing. Its keys are the fields that apply to the back end."""
     if env_id.backend == "atari":
         name = protocol or "published"
-        return {"env_backend": "auto", "protocol": name, **PROTOCOLS[name]}
+        return {"env_backend": "auto", "protocol": name, "mode": None, "difficulty": None, **PROTOCOLS[name]}
     if env_id.backend == "minatar":
         return _MINATAR
     if env_id.backend == "file":
@@ -335,12 +364,38 @@ def _inapplicable(cls: type[EnvSpec], env_id: EnvId, preset: Mapping[str, Any], 
     ]
 
 
+def _as_texts(given: Any, problems: list[str]) -> dict[str, Any]:
+    """`env_kwargs` in the one way to write them, whether a table, a list or text was given."""
+    try:
+        return {} if given is None else {"env_kwargs": as_texts(given)}
+    except UserError as error:
+        problems.extend(error.problems)
+        return {"env_kwargs": None}
+
+
+def _wrapper_problems(wrapper: str | None) -> list[str]:
+    if wrapper is None:
+        return []
+    if not is_user_file(wrapper):
+        return [f"--wrapper {wrapper}: say path/to/file.py:name"]
+    try:
+        found = load_user_object(wrapper)
+    except UserError as error:
+        return [f"--wrapper: {problem}" for problem in error.problems]
+    return [] if callable(found) else [f"--wrapper {wrapper} is a {type(found).__name__}, not a function"]
+
+
 def _envpool_problems(env_id: EnvId, fields: Mapping[str, Any]) -> list[str]:
     if env_id.backend != "atari" or fields["env_backend"] != "envpool":
         return []
     problems = []
     if importlib.util.find_spec("envpool") is None:
         problems.append("--env_backend envpool: EnvPool is not installed (pip install 'stablegrad[envpool]')")
+    problems += [
+        f"--env_backend envpool cannot set --{name}: leave one of them out"
+        for name in ("mode", "difficulty")
+        if fields.get(name) is not None
+    ]
     if fields["noop_max"] == 0:
         problems.append("--noop_max 0: EnvPool plays at least one frame at a reset (--noop_max 1)")
     return problems
@@ -358,6 +413,8 @@ def _range_problems(fields: Mapping[str, Any]) -> list[str]:
         "frame_stack": 1,
         "max_episode_steps": 1,
         "eval_max_episode_steps": 1,
+        "mode": 0,
+        "difficulty": 0,
     }
     for name, minimum in least.items():
         if fields.get(name) is not None and fields[name] < minimum:

@@ -46,8 +46,9 @@ class FrameStore:
         frames = self._split(obs)
         if not np.array_equal(self._frames.data[addresses[:, 1:]], frames[:, :-1]):
             raise UserError(
-                f"observations of shape {self._shape} are not stacks that move on by one frame each step;"
-                " build the replay with stack=1, which stores them whole"
+                f"observations of shape {self._shape} were taken for stacks of frames, and do not move on by one frame"
+                " each step (is the first axis colours?): say --share_frames false (in code: build the replay with"
+                " stack=1), which stores them whole"
             )
         return self._write(frames[:, -1])
 

@@ -57,14 +57,22 @@ class Study:
 
 
 def game_of(run: RunRecord) -> str:
-    """The game or data set of a run: an Atari game by its plain name, a schedule as one, others by their id."""
+    """The game or data set of a run: an Atari game by its plain name, a schedule as one, others by their id.
+
+    A game whose switches are set is another game, without a human score.
+    """
     if schedule := run.config.get("task_schedule"):
         return f"{len(schedule)} tasks from {schedule[0]} on"
     for key in TASK_KEYS:
         if run.config.get(key):
             game = find(str(run.config[key]))
-            return game.name if game is not None else str(run.config[key])
+            switches = [f"+{name}:{run.config[name]}" for name in ("mode", "difficulty") if _is_set(run, name)]
+            return "".join([game.name if game is not None else str(run.config[key]), *switches])
     return "task"
+
+
+def _is_set(run: RunRecord, name: str) -> bool:
+    return run.config.get(name) is not None
 
 
 def study(runs: Sequence[RunRecord], *, strata: Sequence[str] = ()) -> Study:

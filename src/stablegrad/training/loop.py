@@ -91,7 +91,7 @@ class Training(Session):
 
     @property
     def normalise(self) -> Callable[[float], float] | None:
-        return None if self.env_spec.task_schedule else normaliser(self.env_spec.env_id)
+        return None if self.env_spec.task_schedule else normaliser(self.env_spec.game)
 
     def close(self) -> None:
         self.envs.close()
