@@ -163,7 +163,7 @@ def test_the_loss_by_hand():
 
 def test_spaces_and_sizes_that_cannot_work_are_named():
     with pytest.raises(UserError, match="ppo needs discrete actions or a box"):
-        build("ppo", action_space=spaces.MultiDiscrete([2, 3]))
+        build("ppo", action_space=spaces.Text(5))
     with pytest.raises(UserError, match="--norm_adv needs two rows"):
         RunConfig.resolve("ppo", {"env_id": "CartPole-v1", "num_envs": 2, "num_steps": 4, "num_minibatches": 8})
     assert RunConfig.resolve("ppo", {"faithful": True, "optimizer": "kron"}).optimizer.optimizer_eps is None

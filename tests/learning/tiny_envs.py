@@ -107,3 +107,41 @@ class Numb(TwoSenses):
 
     def _draw(self):
         return {**super()._draw(), "touch": np.zeros(2, np.float32)}
+
+
+class Locks(gymnasium.Env):
+    """A lock a step, of two wheels or of three switches; opening it is worth 1 for each part that is right."""
+
+    observation_space = spaces.Box(0, 1, (5,), np.float32)
+    wheels = True
+
+    @property
+    def action_space(self):
+        return spaces.MultiDiscrete([3, 2], start=[0, 5]) if self.wheels else spaces.MultiBinary(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._draw(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.t += 1
+        right = np.array(action) == self.right
+        return self._draw(), float(right.mean()), self.t == 10, False, {}
+
+    def _draw(self):
+        space = self.action_space
+        sizes, start = (space.nvec, space.start) if self.wheels else (np.array([2, 2, 2]), np.zeros(3, int))
+        picked = self.np_random.integers(0, sizes)
+        self.right = picked + start
+        obs = np.zeros(5, np.float32)
+        if self.wheels:
+            obs[picked[0]] = obs[3 + picked[1]] = 1
+        else:
+            obs[:3] = picked
+        return obs
+
+
+class Switches(Locks):
+    wheels = False

@@ -11,7 +11,8 @@ from stablegrad.replay.segments import SegmentedArray
 from stablegrad.runs import checkpoint
 from stablegrad.training.loop import Training
 
-TWO_SENSES = f"{Path(__file__).parents[1]}/learning/tiny_envs.py:TwoSenses"
+LEARNING = Path(__file__).parents[1] / "learning"
+TWO_SENSES = f"{LEARNING}/tiny_envs.py:TwoSenses"
 
 CASES = [
     pytest.param("pqn", {"env_id": "CartPole-v1", "optimizer": optimizer, **PQN}, id=f"pqn-{optimizer}")
@@ -21,6 +22,7 @@ CASES = [
     pytest.param("ppo", {"env_id": "CartPole-v1", "optimizer": "adam", **PPO}, id="ppo-adam"),
     pytest.param("ppo", {"env_id": "CartPole-v1", "optimizer": "kron", **PPO}, id="ppo-kron"),
     pytest.param("ppo", {"env_id": "CartPole-v1", "optimizer": "radam", **PPO}, id="ppo-radam"),
+    pytest.param("ppo", {"env_id": f"{LEARNING}/tiny_envs.py:Locks", **PPO}, id="ppo-choices"),
     pytest.param("ppo", {"env_id": "Pendulum-v1", "optimizer": "radam", **PPO}, id="ppo-continuous"),
     *(
         pytest.param(algo, {"env_id": "CartPole-v1", "optimizer": optimizer, **replayed}, id=f"{algo}-{optimizer}")

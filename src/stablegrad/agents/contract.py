@@ -169,7 +169,7 @@ def _evaluation(agent: Agent, setup: AgentSetup) -> list[str]:
     if not all(same(act(epsilon, 1), act(epsilon, 1)) for epsilon in (0.0, 0.5)):
         problems.append("the same observations and generator give other actions the second time")
     many = [act(1.0, seed) for seed in range(20)]
-    if isinstance(setup.action_space, spaces.Discrete) and all(same(many[0], actions) for actions in many):
+    if not isinstance(setup.action_space, spaces.Box) and all(same(many[0], actions) for actions in many):
         problems.append("with an epsilon of 1 the actions do not vary: epsilon is ignored")
     if not all(setup.action_space.contains(action) for actions in many for action in actions):
         problems.append("an action lies outside the action space")

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.func import functional_call
 
-from stablegrad.agents.actor_critic import ActorCritic, entropy, log_prob, policy_size
+from stablegrad.agents.actor_critic import ActorCritic, choice_sizes, entropy, log_prob, policy_size
 from stablegrad.agents.base import (
     Agent,
     AgentSetup,
@@ -136,6 +136,7 @@ class PPO(Agent):
             n_actions,
             shared=_default(config.shared_trunk, not self.gaussian),
             gaussian=self.gaussian,
+            action_sizes=choice_sizes(setup.action_space),
             generator=torch.Generator().manual_seed(init),
         ).to(setup.device)
         self.groups = {"actor_critic": self.network}
@@ -159,7 +160,7 @@ class PPO(Agent):
         with torch.no_grad():
             policy, self._values, _ = self.network(self._obs)
             self._actions = self.network.sample(policy, self._acting)
-            self._log_probs = log_prob(policy, self.network.log_std, self._actions)
+            self._log_probs = log_prob(policy, self.network.log_std, self._actions, self.network.action_sizes)
         return self._to_env(self._actions)
 
     def evaluate(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
@@ -172,9 +173,7 @@ class PPO(Agent):
         if self.gaussian:
             return self._to_env(policy)
         actions = self.network.sample(policy, generator)
-        uniform = torch.randint(policy.shape[-1], actions.shape, generator=generator, device=policy.device)
-        explore = torch.rand(actions.shape, generator=generator, device=policy.device) < epsilon
-        return self._to_env(torch.where(explore, uniform, actions))
+        return self._to_env(self.network.sometimes_uniform(actions, epsilon, generator))
 
     def observe(self, step: StepBatch) -> None:
         """A life lost is an end for the targets where the protocol says so; the game plays on."""
@@ -236,12 +235,13 @@ class PPO(Agent):
         c = self.config
         named = dict(params["actor_critic"])
         policy, values, features = functional_call(self.network, named, (batch["obs"],))
-        log_ratio = log_prob(policy, named.get("log_std"), batch["actions"]) - batch["log_probs"]
+        sizes = self.network.action_sizes
+        log_ratio = log_prob(policy, named.get("log_std"), batch["actions"], sizes) - batch["log_probs"]
         advantages = losses.normalized(batch["advantages"]) if c.norm_adv else batch["advantages"]
         policy_loss = losses.clipped_surrogate(log_ratio, advantages, c.clip_coef).mean()
         clip = c.clip_coef if c.clip_vloss else math.inf
         value_loss = losses.clipped_value_loss(values, batch["values"], batch["returns"], clip).mean()
-        bonus = entropy(policy, named.get("log_std")).mean()
+        bonus = entropy(policy, named.get("log_std"), sizes).mean()
         loss = policy_loss + c.vf_coef * value_loss - c.ent_coef * bonus
         metrics = {
             "losses/policy_loss": policy_loss,
@@ -303,10 +303,8 @@ class PPO(Agent):
 
     def _to_env(self, actions: Tensor) -> np.ndarray:
         """Continuous actions are clipped to the space on their way out; the rollout keeps them as drawn."""
-        array = actions.cpu().numpy()
-        if self._box is None:
-            return array
-        return np.clip(array.reshape(-1, *self._box.shape), self._box.low, self._box.high)
+        array = actions.cpu().numpy().reshape(-1, *(self.setup.action_space.shape or ()))
+        return array if self._box is None else np.clip(array, self._box.low, self._box.high)
 
 
 def _default(value: bool | None, otherwise: bool) -> bool:

@@ -184,7 +184,7 @@ def of_change(before: nn.Module, after: nn.Module, obs: Tensor) -> Values:
     policies = first_tensor(old), first_tensor(new)
     gaussian = churn.log_std(after) is not None
     if not gaussian and policies[0].ndim == 2 and policies[0].shape[1] > 1:
-        values["churn/policy"] = churn.policy_churn_of(*policies)
+        values["churn/policy"] = churn.policy_churn_of(*policies, churn.action_sizes(after))
     if gaussian or critic_values(old) is not None:
         values["churn/policy_kl"] = churn.policy_kl(before, after, obs)
     with contextlib.suppress(NoHead):

@@ -15,6 +15,8 @@ change only to first order. Sources: Schaul et al., 2022 (policy churn); Tang et
 C-CHAIN).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
@@ -25,11 +27,12 @@ from stablegrad.errors import UserError
 
 def policy_churn(before: Network, after: Network, obs: Tensor) -> float:
     """Share of `obs` whose greedy action (argmax of outputs `[B, A]`) changed, in [0, 1] (Schaul et al.,
-    2022).
+    2022). Of a network with `action_sizes`, whose action is several choices: any of them changed.
 
     Raises UserError unless the outputs are `[B, A]` with two actions or more.
     """
-    return policy_churn_of(first_tensor(run(before, obs)), first_tensor(run(after, obs))).item()
+    old, new = first_tensor(run(before, obs)), first_tensor(run(after, obs))
+    return policy_churn_of(old, new, action_sizes(after)).item()
 
 
 def value_churn(before: Network, after: Network, obs: Tensor) -> float:
@@ -71,12 +74,19 @@ def policy_kl(before: Network, after: Network, obs: Tensor) -> float:
     """Mean KL(pi0(.|x) || pi1(.|x)) in nats.
 
     A network returns its policy first, as logits `[B, A]` or as a torch distribution; one that has a
-    `log_std` [A] is a diagonal Gaussian and returns means.
+    `log_std` [A] is a diagonal Gaussian and returns means, and one that has `action_sizes` makes independent choices,
+    whose logits come one after another.
     """
-    return kl_divergence(_policy(before, obs), _policy(after, obs)).mean().item()
+    old, new = _policies(before, obs), _policies(after, obs)
+    each = [kl_divergence(one, other) for one, other in zip(old, new, strict=True)]
+    return torch.stack(each).sum(0).mean().item()
 
 
-def policy_churn_of(old: Tensor, new: Tensor) -> Tensor:
+def policy_churn_of(old: Tensor, new: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    if sizes is not None:
+        parts = zip(old.split(list(sizes), dim=1), new.split(list(sizes), dim=1), strict=True)
+        changed = [one.argmax(dim=1) != other.argmax(dim=1) for one, other in parts]
+        return torch.stack(changed).any(dim=0).float().mean()
     for out in (old, new):
         if out.ndim != 2 or out.shape[1] < 2:
             raise UserError(
@@ -106,17 +116,26 @@ def log_std(network: Network) -> Tensor | None:
     return found.detach() if isinstance(found, Tensor) else None
 
 
+def action_sizes(network: Network) -> tuple[int, ...] | None:
+    """Of a network whose policy is several independent choices: among how many actions each is."""
+    found: tuple[int, ...] | None = getattr(network, "action_sizes", None)
+    return found
+
+
 def _phi(network: Network, obs: Tensor) -> Tensor:
     if isinstance(network, nn.Module | Parts):
         return features(network, obs)
     return first_tensor(run(network, obs)).flatten(1)
 
 
-def _policy(network: Network, obs: Tensor) -> Distribution:
+def _policies(network: Network, obs: Tensor) -> list[Distribution]:
+    """The network's policy, or those of its independent choices."""
     output = run(network, obs)
     if isinstance(output, Distribution):
-        return output
+        return [output]
     spread = log_std(network)
     if spread is not None:
-        return Independent(Normal(first_tensor(output), spread.exp()), 1)
-    return Categorical(logits=first_tensor(output), validate_args=False)
+        return [Independent(Normal(first_tensor(output), spread.exp()), 1)]
+    logits = first_tensor(output)
+    parts = logits.split(list(action_sizes(network) or logits.shape[-1:]), dim=-1)
+    return [Categorical(logits=part, validate_args=False) for part in parts]

@@ -70,6 +70,8 @@ def random_actions(env: VectorEnv, steps: int, rng: np.random.Generator) -> np.n
     space = env.action_space
     if isinstance(space, spaces.Discrete):
         return rng.integers(0, space.n, (steps, env.num_envs))
+    if isinstance(space, spaces.MultiDiscrete):
+        return rng.integers(0, space.nvec, (steps, env.num_envs, *space.shape))
     assert isinstance(space, spaces.Box)
     low, high = np.where(np.isfinite(space.low), space.low, -1.0), np.where(np.isfinite(space.high), space.high, 1.0)
     return rng.uniform(low, high, (steps, env.num_envs, *space.shape)).astype(space.dtype)

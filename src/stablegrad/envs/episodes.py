@@ -251,6 +251,8 @@ class EpisodicEnv:
             raise ValueError(f"actions have shape {actions.shape}, not {shape}")
         if isinstance(space, spaces.Discrete) and (actions.min() < 0 or actions.max() >= space.n):
             raise ValueError(f"actions must lie in 0 … {space.n - 1}")
+        if isinstance(space, spaces.MultiDiscrete) and ((actions < 0) | (actions >= space.nvec)).any():
+            raise ValueError(f"actions must lie in 0 … {(space.nvec - 1).tolist()}")
         return actions.astype(space.dtype, copy=False)
 
     def _digest(self) -> np.ndarray:
@@ -266,5 +268,7 @@ def _log_dtype(space: spaces.Space[Any]) -> np.dtype[Any]:
     """The narrowest type that holds the actions: a byte for a game's buttons."""
     if isinstance(space, spaces.Discrete):
         return np.min_scalar_type(int(space.n) - 1)
+    if isinstance(space, spaces.MultiDiscrete):
+        return np.min_scalar_type(int(space.nvec.max()) - 1)
     assert space.dtype is not None
     return np.dtype(space.dtype)

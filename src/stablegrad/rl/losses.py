@@ -5,6 +5,7 @@ Every loss is of each sample, `[N]`: the mean, and importance weights, are the c
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -100,6 +101,21 @@ def categorical_entropy(logits: Tensor) -> Tensor:
     """H = -Σ_a π(a) log π(a) in nats: logits [N, A], finite, to [N]; 0 where certain, at most log A."""
     log_probs = logits.log_softmax(-1)
     return -(log_probs.exp() * log_probs).sum(-1)
+
+
+def multi_categorical_log_prob(logits: Tensor, actions: Tensor, sizes: Sequence[int]) -> Tensor:
+    """log π(a|s) = Σ_k log π_k(a_k|s) in nats, of K independent choices among `sizes` (A_1, …, A_K) actions.
+
+    logits [N, ΣA_k], those of one choice after another, and actions int64 [N, K], to [N]. A choice of two is a
+    Bernoulli variable whose logit is the difference of its two.
+    """
+    chosen = zip(logits.split(list(sizes), dim=-1), actions.unbind(-1), strict=True)
+    return torch.stack([categorical_log_prob(part, action) for part, action in chosen]).sum(0)
+
+
+def multi_categorical_entropy(logits: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Σ_k H(π_k) in nats of K independent choices: logits [N, ΣA_k] to [N]; at most Σ_k log A_k."""
+    return torch.stack([categorical_entropy(part) for part in logits.split(list(sizes), dim=-1)]).sum(0)
 
 
 def gaussian_log_prob(mean: Tensor, log_std: Tensor, actions: Tensor) -> Tensor:
