@@ -187,7 +187,7 @@ class RunConfig:
 
     def remarks(self) -> list[str]:
         """What the algorithm finds odd about a run that can start all the same, one sentence each."""
-        return AGENTS[self.algo].remarks(**{name: getattr(self, name) for name in section_types(self.algo)})
+        return agent_kind(self.algo).remarks(**{name: getattr(self, name) for name in section_types(self.algo)})
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its flag's name, JSON-ready, in section order."""
