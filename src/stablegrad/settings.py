@@ -31,8 +31,8 @@ _AS_BY_DEFAULT = object()
 def setting(default: Any, help: str, *, identity: bool = True, since: int = 1, before: Any = _AS_BY_DEFAULT) -> Any:
     """A dataclass field with its help text; `identity=False` for what cannot change a run's result.
 
-    `since` is the VERSION that the setting came with. `before` is what held until then, where that is not the default:
-    a run whose recorded config lacks the setting goes on under it.
+    `since` is the VERSION that the setting came with; in a file of your own, 2 for one that was added. `before` is what
+    held until then, where that is not the default: a run whose recorded config lacks the setting goes on under it.
     """
     if before is _AS_BY_DEFAULT:
         before = default

@@ -44,7 +44,13 @@ def test_each_protocol_presses_what_its_code_pressed():
 
     assert presses_of(breakout(protocol="cleanrl")).after_life(1, 0, 0, 3) == [NOOP, FIRE, RIGHT]
     assert presses_of(breakout(fire_sequence="fire")).after_life(1, 0, 0, 3) == [FIRE]
-    assert presses_of(EnvSpec.resolve({"env_id": "Freeway-v5"})) is None, "Freeway has no fire button"
+    asterix = presses_of(EnvSpec.resolve({"env_id": "Asterix-v5"}))
+    counts = Counter(len(asterix.after_life(1, 0, 0, length)) for length in range(30_000))
+    # Without FIRE 1 … 30 frames: three numbers give no whole step, four each give 1 … 6, and 28, 29, 30 give 7.
+    expected = np.array([3] + [4] * 6 + [3]) / 30
+    assert (np.abs(np.array([counts[n] for n in range(8)]) / 30_000 - expected) < 5 * np.sqrt(expected / 30_000)).all()
+    assert presses_of(EnvSpec.resolve({"env_id": "Asterix-v5", "protocol": "cleanrl"})).after_life(1, 0, 0, 3) == [NOOP]
+    assert presses_of(EnvSpec.resolve({"env_id": "Asterix-v5", "fire_sequence": "fire"})).after_life(1, 0, 0, 3) == []
     for protocol in ("machado2018", "atari100k"):
         assert not breakout(protocol=protocol).fire_after_life
 

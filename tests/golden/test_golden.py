@@ -1,19 +1,21 @@
 """Runs survive an upgrade: half-done runs of every earlier version go on as they began.
 
 `version_1` was made by the last version before settings could be added (commit dcdaad1): one run for each agent, on
-small networks, stopped half-way, and the names that it gave to ten configs. A version that adds settings adds a folder
-of its own; none is ever made again.
+small networks, stopped half-way, and the names that it gave to ten configs. Before settings.VERSION goes up again,
+the version that ends adds a folder of its own; none is ever made a second time.
 """
 
 import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stablegrad import api
 from stablegrad.commands.doctor import main as doctor
 from stablegrad.commands.report import main as report
+from stablegrad.envs import make
 from stablegrad.runs.config import RunConfig
 
 HERE = Path(__file__).parent
@@ -46,6 +48,18 @@ def test_a_run_of_an_earlier_version_goes_on(archive, tmp_path):
     else:
         task = 1 if run.config.env.task_schedule else None
         assert len(run.evaluate(episodes=2, seed=3, epsilon=1.0, task=task).scores) == 2
+
+
+def test_an_atari_run_of_before_plays_on_without_fire(tmp_path):
+    archive = next(archive for archive in ARCHIVES if archive.name.startswith("pqn-atari"))
+    run = api.load_run(unpacked(archive, tmp_path))
+    envs = make(run.config.env, num_envs=2, seed=1)
+    envs.load_state_dict(run.state()["envs"])
+    rng = np.random.default_rng(0)
+    steps = [envs.step(rng.integers(0, 4, 2)) for _ in range(200)]
+    envs.close()
+    assert sum(int(step.life_lost.sum()) for step in steps) >= 4
+    assert all(step.chosen.all() for step in steps)
 
 
 def test_runs_of_earlier_versions_are_examined_and_reported(tmp_path, capsys):

@@ -218,3 +218,11 @@ def test_a_setting_of_a_later_version_is_named_with_the_version_to_install(tmp_p
     (folder.path / "manifest.json").write_text(json.dumps({**manifest, "stablegrad": "9.1"}))
     with pytest.raises(UserError, match=r"does not know \(--telepathy\): stablegrad 9.1 made it"):
         _ = folder.config
+
+
+def test_a_checkpoint_of_another_algorithm_is_told_and_what_it_names_is_not_imported(tmp_path):
+    (tmp_path / "evil.py").write_text("raise SystemError('imported')")
+    config = RunConfig.resolve("pqn", {"env_id": "CartPole-v1"})
+    for algo in ("ppo", f"{tmp_path / 'evil.py'}:Mine", "gone.py:Mine"):
+        recorded = {**config.flat(), "algo": algo}
+        assert differences(recorded, config) == [f"--algo: the checkpoint has '{algo}', the run's config 'pqn'"]

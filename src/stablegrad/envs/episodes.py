@@ -217,7 +217,8 @@ class EpisodicEnv:
             return
         for env in np.flatnonzero(life_lost & (self._lives > 0)).tolist():
             episode, length = int(self._episode[env]), int(self._length[env])
-            self._to_press[env] = self._presses.after_life(self._seed, env, episode, length)
+            if actions := self._presses.after_life(self._seed, env, episode, length):
+                self._to_press[env] = actions
 
     def _replay(self, session: np.ndarray, logs: list[np.ndarray]) -> None:
         """Play the logged actions of every environment again, from the episode [B] that began its session.

@@ -5,17 +5,17 @@ that the agent did not choose it, which `StepBatch.pressed` says. No row is made
 
 `fire_sequence` says what is pressed after every lost life:
 
-| value | presses | follows |
-|---|---|---|
-| fire | FIRE | |
-| envpool | n // `frame_skip` no-ops, n uniform on 0 … `noop_max` - 1, then FIRE | EnvPool's `episodic_life` |
-| wrappers | one no-op, FIRE, action 2 | EpisodicLifeEnv, FireResetEnv of CleanRL and Stable-Baselines3 |
+| value | in games with FIRE | in games without | follows |
+|---|---|---|---|
+| fire | FIRE | nothing | |
+| envpool | n // `frame_skip` no-ops, n uniform below `noop_max`, FIRE | (n + 1) // `frame_skip` no-ops | EnvPool |
+| wrappers | one no-op, FIRE, action 2 | one no-op | EpisodicLifeEnv, FireResetEnv of CleanRL |
 
 EnvPool plays its n no-ops and FIRE as single frames inside a reset, and then ignores one action of the agent; the
 wrappers hide their three steps in a reset. Here the agent sees whole steps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ale_py import Action, ALEInterface, LoggerMode
@@ -31,14 +31,14 @@ _AFTER_FIRE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Presses:
-    """The presses of one game; `noop`, `fire` and `then` are actions of its action space.
+    """The presses of one game; `noop`, `fire` (None: the game has no FIRE) and `then` are actions of its space.
 
-    Before FIRE come fewer than `noops` no-op frames, in whole steps of `frame_skip`, or always one step where
-    `noops` is None; `then` follows FIRE where it is given.
+    Before FIRE come fewer than `noops` no-op frames (without FIRE, one more), in whole steps of `frame_skip`, or always
+    one step where `noops` is None; `then` follows FIRE where it is given.
     """
 
     noop: int
-    fire: int
+    fire: int | None
     then: int | None = None
     noops: int | None = 0
     frame_skip: int = 4
@@ -50,31 +50,28 @@ class Presses:
         elif self.noops == 0:
             steps = 0
         else:
-            steps = episode_seed(episode_seed(seed, env, episode), length, 0) % self.noops // self.frame_skip
-        return [self.noop] * steps + [self.fire] + ([] if self.then is None else [self.then])
+            frames = episode_seed(episode_seed(seed, env, episode), length, 0) % self.noops
+            steps = (frames + (self.fire is None)) // self.frame_skip
+        return [self.noop] * steps + [press for press in (self.fire, self.then) if press is not None]
 
     def through(self, buttons: list[int]) -> "Presses":
         """The same presses where action k does what `buttons[k]` did."""
-        then = None if self.then is None else buttons.index(self.then)
-        return Presses(
-            noop=buttons.index(self.noop),
-            fire=buttons.index(self.fire),
-            then=then,
-            noops=self.noops,
-            frame_skip=self.frame_skip,
+        noop, fire, then = (
+            None if button is None else buttons.index(button) for button in (self.noop, self.fire, self.then)
         )
+        assert noop is not None, "every game has it"
+        return replace(self, noop=noop, fire=fire, then=then)
 
 
-def presses_of(spec: EnvSpec) -> Presses | None:
-    """What `spec`, which has FIRE pressed, has pressed after a lost life; None where the game has no fire button."""
+def presses_of(spec: EnvSpec) -> Presses:
+    """What `spec`, which has FIRE pressed after a lost life, has pressed then in its game."""
     rom = rom_id(spec.env_id)
-    if Action.FIRE not in _buttons(rom, every=False):
-        return None
+    fires = Action.FIRE in _buttons(rom, every=False)
     buttons = _buttons(rom, every=spec.full_action_space)
     return Presses(
         noop=buttons.index(Action.NOOP),
-        fire=buttons.index(Action.FIRE),
-        then=_AFTER_FIRE if spec.fire_sequence == "wrappers" else None,
+        fire=buttons.index(Action.FIRE) if fires else None,
+        then=_AFTER_FIRE if fires and spec.fire_sequence == "wrappers" else None,
         noops={"fire": 0, "envpool": spec.noop_max, "wrappers": None}[spec.fire_sequence],
         frame_skip=spec.frame_skip,
     )

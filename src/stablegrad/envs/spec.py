@@ -144,7 +144,7 @@ class EnvSpec:
     noop_max: int = setting(0, "Atari: an episode begins with fewer than this many random no-op frames (by protocol)")
     fire_reset: bool = setting(False, "Atari: press FIRE at the start of an episode, where there is one (by protocol)")
     fire_after_life: bool = setting(
-        False, "Atari: press FIRE for the agent after every lost life, where there is a FIRE (by protocol)", since=2
+        False, "Atari: press FIRE for the agent after every lost life, in games that have it (by protocol)", since=2
     )
     fire_sequence: Literal["fire", "envpool", "wrappers"] = setting(
         "fire",
@@ -233,8 +233,6 @@ class EnvSpec:
                 preset = {**preset, "full_action_space": True}
             if given.get("fire_after_life", preset.get("fire_after_life")) is False:
                 preset = {**preset, "fire_sequence": "fire"}
-                if given.get("fire_sequence", "fire") != "fire":
-                    problems.append(f"--fire_sequence {given['fire_sequence']} needs --fire_after_life true")
             problems += _inapplicable(cls, env_id, preset, given)
             problems += _envpool_problems(env_id, {**preset, **given})
             problems += _wrapper_problems(given.get("wrapper"))
@@ -402,8 +400,10 @@ def _envpool_problems(env_id: EnvId, fields: Mapping[str, Any]) -> list[str]:
 
 
 def _range_problems(fields: Mapping[str, Any]) -> list[str]:
-    """What is wrong with numbers that are out of range, one sentence each."""
+    """What is wrong with numbers that are out of range, and with presses that nothing asks for, one sentence each."""
     problems = []
+    if fields.get("fire_after_life") is False and fields.get("fire_sequence", "fire") != "fire":
+        problems.append(f"--fire_sequence {fields['fire_sequence']} needs --fire_after_life true")
     for name in ("repeat_action_probability", "eval_epsilon"):
         if name in fields and not 0 <= fields[name] <= 1:
             problems.append(f"--{name} {fields[name]}: must be a probability, 0 to 1")

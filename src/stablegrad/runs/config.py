@@ -323,12 +323,14 @@ def unknown_settings(flat: Mapping[str, Any]) -> list[str]:
 
 def differences(recorded: Mapping[str, Any], config: RunConfig) -> list[str]:
     """Settings in which a recorded flat config differs from `config`, one sentence each, identity ones only."""
+    if recorded.get("algo") != config.algo:  # and what it names stays unimported
+        return [f"--algo: the checkpoint has {recorded.get('algo')!r}, the run's config {config.algo!r}"]
     known = known_fields(config.algo)
     before, now = completed(recorded), config.flat()
     found = [
         f"--{name}: the checkpoint has {before[name]!r}, the run's config {value!r}"
         for name, value in now.items()
-        if before[name] != value and (name == "algo" or known[name].metadata.get("identity", True))
+        if before[name] != value and known[name].metadata.get("identity", True)
     ]
     return found + [
         f"--{name}: the checkpoint has {before[name]!r}, and this version of stablegrad knows no such setting"

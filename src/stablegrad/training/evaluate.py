@@ -42,7 +42,7 @@ class Evaluation:
             "median": float(np.median(scores)),
             "min": float(scores.min()),
             "max": float(scores.max()),
-            "idle_share": sum(self.idle_steps) / sum(self.lengths),
+            **({"idle_share": sum(self.idle_steps) / sum(self.lengths)} if self.idle_steps else {}),
         }
 
     def record(self) -> dict[str, Any]:
