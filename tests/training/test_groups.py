@@ -141,10 +141,15 @@ def test_a_group_that_an_update_leaves_out_stays_as_it_is_with_its_optimizer(run
     report = learner.update({**batch, "policy": torch.zeros(16, dtype=torch.bool)}, step=0, measure=True)
     after, its_optimizers = state()
     assert report.left_out == {"actor", "temperature"}
+    assert {"raw", "clipped", "update"} == report.norms.keys()
     assert report.part.tolist() == [layer.startswith("critic") for layer in report.layers]
     assert str(its_optimizers["actor"]) == str(optimizers["actor"])
     assert all(torch.equal(after["actor"][name], value) for name, value in before["actor"].items())
     assert not torch.equal(after["critic"]["one.0.weight"], before["critic"]["one.0.weight"])
+
+    idle = learner.update({**batch, "policy": torch.zeros(16, dtype=torch.bool)}, step=0, measure=True, follow=True,
+                          wanted=frozenset({"actor"}))  # fmt: skip
+    assert (idle.weights, "update" in idle.norms) == (None, False)  # a group that rarely learns costs no measuring
 
     # A step with zero gradients instead, as from a loss that is multiplied by 0, moves it by its momentum.
     for parameter in agent.actor.parameters():

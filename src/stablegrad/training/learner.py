@@ -83,9 +83,18 @@ class Learner:
             name: build_optimizer(module, self.spec, self.seed) for name, module in self.agent.groups.items()
         }
 
-    def update(self, batch: Batch, *, step: int, measure: bool = False, follow: bool = False) -> UpdateReport:
+    def update(
+        self,
+        batch: Batch,
+        *,
+        step: int,
+        measure: bool = False,
+        follow: bool = False,
+        wanted: frozenset[str] = frozenset(),
+    ) -> UpdateReport:
         """Learn from one batch. `measure` also takes the norms of what the optimizer changed; `follow` keeps the
-        gradient, for the next update to report the angle to it.
+        gradient, for the next update to report the angle to it. With `wanted`, both are done only where one of these
+        groups takes part.
 
         Raises NonFinite before any parameter is touched when the loss or a gradient is not finite.
         """
@@ -101,6 +110,8 @@ class Learner:
         loss.backward()
         weights = list(self._weights.values())
         gradients = self._gradients()
+        if wanted and wanted.isdisjoint(gradients):
+            measure = follow = False
         norms = {"raw": _norms([weight.grad for weight in weights], loss)}
         group_norms = _group_norms(gradients, loss)
         totals = dict(zip(gradients, group_norms, strict=True))

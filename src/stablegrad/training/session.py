@@ -163,7 +163,8 @@ class Session(ABC):
             measure = settings.diagnostics != "off" and (first or bool(self._unmeasured))
             try:
                 follow = measure and settings.diagnostics == "full"
-                report = self.learner.update(batch, step=self.step, measure=measure, follow=follow)
+                wanted = frozenset() if first else self._unmeasured
+                report = self.learner.update(batch, step=self.step, measure=measure, follow=follow, wanted=wanted)
             except NonFinite as error:
                 raise NonFinite(f"{error}. {self._save_failure(batch, error)}") from error
             if measure:
