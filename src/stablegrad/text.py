@@ -36,6 +36,17 @@ def printable(text: str, *, lines: bool = False) -> str:
     return text.translate(_VISIBLE_LINES if lines else _VISIBLE)
 
 
+def printable_tree(value: Any) -> Any:
+    """A value from JSON with all its text printable, keys included."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [printable_tree(part) for part in value]
+    if isinstance(value, dict):
+        return {printable(name): printable_tree(part) for name, part in value.items()}
+    return value
+
+
 def quoted(value: Any) -> str:
     """A value as an error shows it: in quotes if it is text, and not longer than a line."""
     shown = repr(value)

@@ -23,9 +23,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, LogFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from stablegrad.reports import theme
+from stablegrad.text import printable
 
 Row = Sequence[str | int | float]
 POINTS_PER_INCH = 72
+_FORMULA = ("=", "+", "-", "@")
 _TITLE = 0.24
 _LEGEND_ROW = 0.2
 _LEGEND_COLUMN = 2.6
@@ -125,14 +127,24 @@ def save(figure: Figure, folder: Path) -> list[Path]:
 
 
 def csv_text(figure: Figure) -> str:
-    """The figure's numbers: one line a point, the panel's title first."""
+    """The figure's numbers: one line a point, the panel's title first.
+
+    A table program takes what begins with `=` or its kin for a formula; text that does gets a `'` before it.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["panel", *figure.columns])
     for panel in figure.panels:
         for row in panel.rows:
-            writer.writerow([panel.title, *(f"{v:.5g}" if isinstance(v, float) else v for v in row)])
+            writer.writerow([_csv_cell(panel.title), *map(_csv_cell, row)])
     return text.getvalue()
+
+
+def _csv_cell(value: str | float) -> str | int:
+    if isinstance(value, str):
+        shown = printable(value)
+        return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    return f"{value:.5g}" if isinstance(value, float) else value
 
 
 class _Sheet:
@@ -176,14 +188,14 @@ class _Sheet:
             x, y = (POINTS_PER_INCH * part for part in self.place(number))
             w, h = (POINTS_PER_INCH * part for part in self.figure.size)
             at = f'x="{x + 6:.1f}" y="{y + 12:.1f}"'
-            title = f'<text {at} font-size="9" font-weight="bold">{html.escape(panel.title)}</text>'
+            title = f'<text {at} font-size="9" font-weight="bold">{_svg_text(panel.title)}</text>'
             placed = f'<svg x="{x:.1f}" y="{y + POINTS_PER_INCH * _TITLE:.1f}" width="{w:.1f}" height="{h:.1f}" '
             parts += [title, svg.replace("<svg ", placed, 1)]
         for number, (label, style) in enumerate(self.figure.legend):
             left, top = (POINTS_PER_INCH * part for part in self._legend_place(number))
             parts.append(
                 f'<path d="M{left:.1f} {top:.1f}h22" stroke="{style.colour}" stroke-width="2"{dash_attribute(style)}/>'
-                f'<text x="{left + 26:.1f}" y="{top + 3:.1f}" font-size="8">{html.escape(label)}</text>'
+                f'<text x="{left + 26:.1f}" y="{top + 3:.1f}" font-size="8">{_svg_text(label)}</text>'
             )
         w, h = POINTS_PER_INCH * self.width, POINTS_PER_INCH * self.height
         return (
@@ -233,13 +245,17 @@ def _draw(canvas: Canvas, panel: Panel, figure: Figure, corner: tuple[float, flo
             axis.set_major_formatter(lambda value, _: short_number(value))
 
 
+def _svg_text(text: str) -> str:
+    return html.escape(printable(text))
+
+
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
 _GEOMETRY = re.compile(r' (?:d|x|y|points|transform|width|height)="[^"]*"')
 
 
 def _clean(svg: str, *, prefix: str, label: str) -> str:
     """One line, without what only a file needs: head, fonts, group ids; with ids that are unique in a page."""
-    svg = svg[svg.index("<svg") :]
+    svg = printable(svg[svg.index("<svg") :], lines=True)
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
@@ -249,5 +265,5 @@ def _clean(svg: str, *, prefix: str, label: str) -> str:
     svg = _GEOMETRY.sub(lambda part: _LONG_NUMBER.sub(lambda number: f"{float(number[0]):.1f}", part[0]), svg)
     box = re.search(r'viewBox="([^"]+)"', svg)
     assert box is not None
-    head = f'<svg viewBox="{box[1]}" role="img" aria-label="{html.escape(label)}">'
+    head = f'<svg viewBox="{box[1]}" role="img" aria-label="{_svg_text(label)}">'
     return re.sub(r"^<svg [^>]*>", lambda _: head, svg)

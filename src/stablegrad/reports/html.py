@@ -11,6 +11,7 @@ from itertools import groupby
 from stablegrad.reports import theme
 from stablegrad.reports.document import Block, Cell, Code, Document, Finding, Points, Section, Table
 from stablegrad.reports.figures import Figure, Style, csv_text, dash_attribute, for_page
+from stablegrad.text import printable
 
 OPEN_PANELS = 12
 """So many panels of a figure are shown at once; the rest are behind a click (and all are printed)."""
@@ -133,7 +134,7 @@ def _figure(figure: Figure, *, legend: str) -> str:
         f'<button type="button" data-save="{kind}">{kind.upper()}</button>' for kind in ("svg", "png", "csv")
     )
     return (
-        f'<figure id="{figure.name}"{only}><h3>{_text(figure.title)}</h3>{legend}{shown}'
+        f'<figure id="{_text(figure.name)}"{only}><h3>{_text(figure.title)}</h3>{legend}{shown}'
         f"<figcaption>{_text(figure.caption)} <span>{buttons}</span></figcaption>"
         f'<script type="text/plain">{_packed(csv_text(figure))}</script></figure>'
     )
@@ -156,8 +157,8 @@ def _packed(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Text as HTML; a number stays with its per cent sign."""
-    return escape(text).replace(" %", "\u00a0%")
+    """Text as HTML, wherever it came from; a number stays with its per cent sign."""
+    return escape(printable(text, lines=True)).replace(" %", "\u00a0%")
 
 
 def _slug(text: str) -> str:

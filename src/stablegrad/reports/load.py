@@ -15,6 +15,7 @@ from stablegrad.errors import UserError
 from stablegrad.runs.config import completed
 from stablegrad.runs.files import read_lines, read_object
 from stablegrad.runs.reading import is_number, read_config, read_status
+from stablegrad.text import printable, printable_tree
 
 Floats = NDArray[np.floating[Any]]
 Steps = NDArray[np.integer[Any]]
@@ -131,15 +132,15 @@ def completed_configs(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 def load_run(path: Path) -> RunRecord:
     """One run folder. Files that a run may lack (it has just begun, was never evaluated) count as empty."""
-    config = read_config(path)
+    config = printable_tree(read_config(path))
     series = _columns(path / "metrics.jsonl")
     if TRAIN_RETURN not in series:
         series |= _returns_from_episodes(path / "episodes.jsonl")
     return RunRecord(
         path=path,
         config=config,
-        manifest=_manifest(path / "manifest.json"),
-        status=read_status(path),
+        manifest=printable_tree(_manifest(path / "manifest.json")),
+        status=printable_tree(read_status(path)),
         series=series,
         evaluations=tuple(_evaluations(path / "evaluations.jsonl")),
     )
@@ -171,7 +172,7 @@ def _columns(path: Path) -> dict[str, Series]:
         for name, column in zip(names, _transposed(values), strict=True):
             if name not in _HEAD and column is not None:
                 parts.setdefault(name, []).append((rows, column))
-    return {name: _series(pieces, at, current) for name, pieces in parts.items()}
+    return {printable(name): _series(pieces, at, current) for name, pieces in parts.items()}
 
 
 def _transposed(values: list[list[Any]]) -> list[Floats | None]:

@@ -1,6 +1,8 @@
 """What settings, their values and whole arms are called in a report."""
 
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -42,6 +44,7 @@ _NAMES = {
 _BARE = frozenset({"algo", "mlp_type", "optimizer", "use_ln", "cnn_type", "activation_fn", "fresh_networks"})
 _SIZES = {"mlp_depth": DEPTHS, "mlp_width": WIDTHS}
 _ABSENT = "–"
+_LONGEST = 60
 
 
 def show(key: str, value: Any) -> str:
@@ -110,6 +113,12 @@ def _parts(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> int:
 def percent(share: float, *, signed: bool = False) -> str:
     """A share as a percentage that no line break tears."""
     return f"{100 * share:{'+' if signed else ''},.0f}\u00a0%"
+
+
+def file_name(text: str) -> str:
+    """A name from a run's files as the name of a figure's file, and of its place in a page: no other has the same."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:_LONGEST]
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def frozen(value: Any) -> str:

@@ -16,6 +16,7 @@ from stablegrad.reports.curves import CURVE_WINDOW, measured_at, rarely, window_
 from stablegrad.reports.figures import Figure, Margins, Panel, short_number
 from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
 from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord, Steps
+from stablegrad.reports.names import file_name
 
 LAYER_COLUMNS = 60
 MOST_MAPS = 48
@@ -128,7 +129,9 @@ def _family(family: str, names: Sequence[str], arms: Sequence[Arm], styles: Styl
                 curves.append(Curve(arm.label, at, _spread(of_runs), marked))
         panels.append(_panel(name, curves, styles, grid))
     columns = ("arm", "step", "median", "low", "high")
-    return Figure(f"metrics_{family}", family.capitalize(), "", columns, panels, legend_of(styles), (3.9, 2.3))
+    return Figure(
+        f"metrics_{file_name(family)}", family.capitalize(), "", columns, panels, legend_of(styles), (3.9, 2.3)
+    )
 
 
 def _curves(arm: Arm, name: str, grid: Steps, window: int) -> tuple[Steps, bool, Floats]:
@@ -197,7 +200,7 @@ def _layer_map(family: str, names: Sequence[str], arms: Sequence[Arm], grid: Ste
         f"{' A column is a measurement.' if any(one.measured for one in maps.values()) else ''}"
     ).strip()
     most = max((len(one.layers) for one in maps.values()), default=3)
-    name = f"layers_{family.replace('/', '_')}"
+    name = f"layers_{file_name(family.replace('/', '_'))}"
     longest = max((len(layer) for one in maps.values() for layer in one.layers), default=0)
     margins = Margins(left=min(1.9, 0.15 + 0.052 * longest), right=0.6)
     size = (3.9, 0.7 + 0.13 * min(max(most, 8), 24))

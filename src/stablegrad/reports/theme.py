@@ -26,6 +26,7 @@ VARIABLES = {**_VARIABLES, **{colour: f"s{number}" for number, colour in enumera
 
 _RC: dict[str, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a metric or an arm may be called `$\frac{$`
     "font.family": "sans-serif",
     "font.size": 9.0,
     "axes.titlesize": 9.5,
