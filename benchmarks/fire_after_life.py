@@ -105,7 +105,7 @@ def table(arguments: argparse.Namespace) -> None:
     ):
         print(f"| {name} |", " | ".join(map(of, cells)), "|")
     if arguments.json:
-        arguments.json.write_text(json.dumps(cells, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({"cells": cells}, indent=1) + "\n")
 
 
 def main() -> None:

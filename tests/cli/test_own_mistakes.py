@@ -73,7 +73,7 @@ def one_error(capsys) -> str:
 def test_a_run_ends_with_one_error_and_its_record_stands(env_id, tmp_path, capsys, fault, said):
     assert train(env_id(fault), tmp_path / "run") == 1
     assert re.search(said, one_error(capsys))
-    run = load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run", trust=True)
     assert (run.status["state"], run.status["step"]) == ("failed", 4)
     assert re.search(said, f"at step 4: {run.status['reason']}")
 
@@ -94,8 +94,8 @@ def test_a_run_mended_goes_on(env_id, tmp_path, capsys):
     assert train(path, tmp_path / "run") == 1
     Path(path.rpartition(":")[0]).write_text(CORRIDOR)
     _forget_files()
-    assert main(["resume", str(tmp_path / "run"), "--quiet"]) == 0
-    assert load_run(tmp_path / "run").status["state"] == "done"
+    assert main(["resume", str(tmp_path / "run"), "--quiet", "--trust"]) == 0
+    assert load_run(tmp_path / "run", trust=True).status["state"] == "done"
 
 
 def _forget_files():
@@ -111,7 +111,7 @@ def test_an_evaluation_ends_with_one_error_too(env_id, tmp_path, capsys):
     Path(path.rpartition(":")[0]).write_text(CORRIDOR + f"\n    {FAULTS['lossy']}\n")
     _forget_files()
     capsys.readouterr()
-    assert main(["eval", str(tmp_path / "run"), "--episodes", "2"]) == 1
+    assert main(["eval", str(tmp_path / "run"), "--episodes", "2", "--trust"]) == 1
     assert "which the promised uint8 cannot hold" in one_error(capsys)
 
 
@@ -195,7 +195,7 @@ def test_what_is_wrong_before_training_is_one_error_and_no_folder(command, said,
 def test_what_shows_while_training_is_one_error_and_the_record_stands(command, said, tmp_path, capsys):
     assert run_mistaken(command, tmp_path / "run") == 1
     assert re.search(said, one_error(capsys))
-    run = load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run", trust=True)
     assert run.status["state"] == "failed"
     assert re.search(said.removeprefix("at step 0: "), run.status["reason"])
 
@@ -203,5 +203,5 @@ def test_what_shows_while_training_is_one_error_and_the_record_stands(command, s
 def test_evaluating_a_mistaken_agent_is_one_error(tmp_path, capsys):
     assert run_mistaken("train @EvaluateNone", tmp_path / "run") == 0
     capsys.readouterr()
-    assert main(["eval", str(tmp_path / "run"), "--episodes", "2"]) == 2
+    assert main(["eval", str(tmp_path / "run"), "--episodes", "2", "--trust"]) == 2
     assert "EvaluateNone.evaluate returned a NoneType" in one_error(capsys)

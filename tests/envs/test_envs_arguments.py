@@ -174,7 +174,7 @@ def test_a_run_has_them_from_the_command_line_and_from_a_file_and_resumes(file, 
     short = "--num_envs 2 --num_steps 4 --num_minibatches 2 --total_timesteps 32 --mlp_width 8 --threads 1 --quiet"
     line = f"pqn --env_id {file}:Room --env_kwargs size=4 --env_kwargs doors=[1] --wrapper {file}:Doubled"
     assert main([*line.split(), *short.split(), "--run_dir", str(tmp_path / "run")]) == 0
-    run = api.load_run(tmp_path / "run")
+    run = api.load_run(tmp_path / "run", trust=True)
     assert {end["score"] for end in run.episodes} == {8.0}
     assert run.config.env.env_kwargs == ("doors=[1]", "size=4")
     (tmp_path / "run.toml").write_text(
@@ -182,10 +182,10 @@ def test_a_run_has_them_from_the_command_line_and_from_a_file_and_resumes(file, 
     )
     line = f"pqn --config {tmp_path}/run.toml {short} --run_dir {tmp_path}/again"
     assert main(line.split()) == 0
-    assert api.load_run(tmp_path / "again").config == run.config
+    assert api.load_run(tmp_path / "again", trust=True).config == run.config
     assert RunConfig.from_flat(run.config.flat()) == run.config
     capsys.readouterr()
-    assert main(["eval", str(run.path), "--episodes", "2", "--json"]) == 0
+    assert main(["eval", str(run.path), "--episodes", "2", "--json", "--trust"]) == 0
     assert '"mean": 8.0' in capsys.readouterr().out
 
 

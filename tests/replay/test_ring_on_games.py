@@ -19,9 +19,9 @@ def test_the_ring_equals_a_buffer_of_whole_observations(env_id):
     actions = []
     for number in range(200):
         action = rng.integers(env.action_space.n, size=3)
-        actions += action.tolist()
         before = obs.copy()
         step = env.step(action)
+        actions += step.executed(action).tolist()
         changes.append(ring.add(action, step))
         twin.add(before, 3 * number + np.arange(3), step)
         obs = step.obs

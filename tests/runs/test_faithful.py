@@ -15,7 +15,6 @@ from gymnasium import spaces
 from stablegrad.errors import UserError
 from stablegrad.nn import NetworkSpec, build_network
 from stablegrad.runs.config import RunConfig
-from stablegrad.supervised import catalogue
 
 NETWORK = {
     "mlp_type": "default", "mlp_width": "small", "mlp_depth": "small", "cnn_size": "medium", "use_impoola": False,
@@ -77,8 +76,6 @@ def test_faithful_is_the_published_script(algo):
 
 def test_faithful_cifar_is_about_ten_thousand_images_of_cifar10(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(catalogue.DATA_VARIABLE, raising=False)
-    monkeypatch.setattr(catalogue, "SYSTEM_FOLDER", tmp_path)
     with pytest.raises(UserError, match="CIFAR-10 was not found"):
         RunConfig.resolve("cifar", {"faithful": True})
     with pytest.raises(UserError, match="10000 images cannot be taken from 2000"):

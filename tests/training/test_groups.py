@@ -127,7 +127,7 @@ def test_a_group_that_the_measured_update_leaves_out_is_measured_at_the_next(run
 @pytest.mark.parametrize("optimizer", ["adam", "kron"])
 def test_a_group_that_an_update_leaves_out_stays_as_it_is_with_its_optimizer(run, optimizer):
     folder = run(CRITIC_FIRST, {**SHORT, "optimizer": optimizer})
-    loaded = load_run(folder.path)
+    loaded = load_run(folder.path, trust=True)
     agent = loaded.agent()
     learner = Learner(agent, loaded.config.optimizer, seed=1)
     learner.load_state_dict(final_state(folder)["learner"])
@@ -193,7 +193,7 @@ def test_a_group_that_cannot_be_called_with_observations_is_left_out_with_one_wa
 
 def test_what_probes_say_of_a_module_of_several_inputs_is_what_it_does(run):
     folder = run(CRITIC_FIRST, SHORT)
-    agent = load_run(folder.path).agent()
+    agent = load_run(folder.path, trust=True).agent()
     batch = agent.probe_batch(32)
     row = [row for row in folder.rows() if "units/dead/critic.total" in row][-1]
     assert row["units/critic.batch_size"] == row["units/actor.batch_size"] == 32
@@ -203,7 +203,7 @@ def test_what_probes_say_of_a_module_of_several_inputs_is_what_it_does(run):
 
 
 def test_capacity_is_that_of_the_network_that_reads_observations(run):
-    assert load_run(run(CRITIC_FIRST, SHORT).path).capacity(budget=1, inputs=8).now.steps == 1
+    assert load_run(run(CRITIC_FIRST, SHORT).path, trust=True).capacity(budget=1, inputs=8).now.steps == 1
 
 
 def test_the_doctor_names_the_group(tmp_path):
@@ -235,7 +235,7 @@ def test_means_of_some_entries_by_hand():
 
 def test_a_gradient_whose_norm_leaves_float32_is_told_as_that(run):
     folder = run("pqn", {"env_id": "CartPole-v1", "total_timesteps": 64, **PQN})
-    loaded = load_run(folder.path)
+    loaded = load_run(folder.path, trust=True)
     learner = Learner(loaded.agent(), loaded.config.optimizer, seed=1)
     for parameter in learner.params["q"].values():
         parameter.grad = torch.zeros_like(parameter)
@@ -248,7 +248,7 @@ def test_a_gradient_whose_norm_leaves_float32_is_told_as_that(run):
 
 
 def test_an_agent_without_a_network_of_observations_has_no_capacity(run):
-    agent = load_run(run(CRITIC_FIRST, SHORT).path).agent()
+    agent = load_run(run(CRITIC_FIRST, SHORT).path, trust=True).agent()
     agent.groups = {"critic": agent.critic}
     with pytest.raises(UserError, match="no network of this agent takes observations alone"):
         reads_observations(agent, torch.zeros(2, 3))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from stablegrad.agents.contract import Check, same
+from stablegrad.errors import UserError
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder
@@ -43,7 +44,7 @@ def check_resume(config: RunConfig) -> Check:
         try:
             whole = _trained(config, Path(folder) / "whole", [])
             pieces = _trained(config, Path(folder) / "pieces", stops)
-        except TypeError as error:
+        except UserError as error:
             return _NAME, [f"its state cannot be stored: {error}"]
     different = list(differences(whole, pieces, ""))
     problems = [f"{path} differs from that of a run that was not stopped" for path in different[:_SHOWN]]
