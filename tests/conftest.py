@@ -22,6 +22,10 @@ TESTS = Path(__file__).parent
 ACCOUNTS = ("WANDB_", "MLFLOW_", "TRACKIO_", "STABLEGRAD_", "XDG_", "MPL", "MATPLOTLIB", "TORCH_HOME", "TORCH_LOGS")
 """Beginnings of environment variables that lead to somebody's data, caches, settings or accounts."""
 
+# One thread for each worker, as there is one core for each: more would wait for each other, spinning. Torch reads it
+# when it is imported, which the folders' own conftests do. `make portability` asks for two.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Random examples would be others on every machine, a database of them is a fact about one, and so is a deadline.
 hypothesis.settings.register_profile("same everywhere", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("same everywhere")
@@ -37,8 +41,6 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     os.environ["HOME"] = str(home)
     os.environ["XDG_DATA_DIRS"] = str(home / "share")  # not there: no data folders of the system
-    # One thread for each of the workers, as there is one core for each; `make portability` asks for two.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,12 +1,13 @@
 """Settings of agents whose network is a table, and of a Rainbow that is a plain DQN."""
 
+import os
 from pathlib import Path
 
 TABLE = {
     "mlp_type": f"{Path(__file__).parent}/tabular.py:Table",
     "use_ln": False,
     "diagnostics": "off",
-    "threads": 1,
+    "threads": int(os.environ["OMP_NUM_THREADS"]),
     "max_grad_norm": None,
 }
 

@@ -1,5 +1,6 @@
 """Small supervised runs: their settings, ways to stop them, and what they end with."""
 
+import os
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ SMALL = {
     "cnn_type": "none",
     "mlp_width": 16,
     "mlp_depth": 1,
-    "threads": 1,
+    "threads": int(os.environ["OMP_NUM_THREADS"]),
 }
 
 
