@@ -19,9 +19,10 @@ from stablegrad.errors import UserError
 from stablegrad.integrations.trackers import factories, trackers
 from stablegrad.registry import absolute
 from stablegrad.runs import checkpoint
-from stablegrad.runs.config import RunConfig
+from stablegrad.runs.config import RunConfig, section_types
 from stablegrad.runs.files import read_lines
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.tree import misfit
 from stablegrad.runs.trust import Trust, names_of
 from stablegrad.supervised.classifier import Classifier
 from stablegrad.supervised.seeds import (
@@ -306,6 +307,12 @@ def fork(
     if problems:
         raise UserError(problems)
     state = {**source.state(checkpoint_path), "config": now}
+    end = AGENTS[config.algo].total_steps(**{name: getattr(config, name) for name in section_types(config.algo)})
+    if end < state["step"]:
+        raise UserError(
+            f"the run would end at step {end:,}, and the checkpoint stands at {state['step']:,}: let it run longer, or"
+            " name an earlier checkpoint with --step"
+        )
     RunFolder.check_unused(Path(run_dir))
 
     def create(training: Session) -> RunFolder:
@@ -328,10 +335,10 @@ def _try_on(training: Session, state: dict[str, Any], changed: Sequence[str]) ->
     except Exception as error:  # an agent may be anybody's, and refuse a state with anything
         if not changed:
             raise
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-        raise UserError(
-            f"the checkpoint does not fit {', '.join(changed)}: {reason} ({type(error).__name__})"
-        ) from error
+        reason = misfit(state["agent"], training.agent.state_dict())
+        if reason is None:
+            reason = f"{' '.join(line.strip() for line in str(error).splitlines()[:2])} ({type(error).__name__})"
+        raise UserError(f"the checkpoint does not fit {', '.join(changed)}: {reason}") from error
 
 
 def _check_room(path: Path, training: Session) -> None:

@@ -80,3 +80,34 @@ def decode(skeleton: Any, tensors: Mapping[str, Tensor], segments: Mapping[str, 
                 return {visit(key): visit(value) for key, value in node["items"]}
 
     return visit(skeleton)
+
+
+def misfit(saved: Any, wanted: Any) -> str | None:
+    """The first thing in which the arrays of a saved state differ from those of the state that is to take it over, in
+    words: another shape, or an array that only one of the two has. None where they agree.
+
+    What one of them has not got at all (a storage that is still empty) is passed over.
+    """
+    before, now = _shapes(saved), _shapes(wanted)
+    for path, shape in now.items():
+        if path in before and before[path] != shape:
+            return f"its {_spoken(path)} has the shape {list(before[path])}, where {list(shape)} is wanted"
+    begun = {path[:1] for path in before} & {path[:1] for path in now}
+    for path in now:
+        if path not in before and path[:1] in begun:
+            return f"it has no {_spoken(path)}"
+    for path in before:
+        if path not in now and path[:1] in begun:
+            return f"it has {_spoken(path)}, for which there is no place"
+    return None
+
+
+def _shapes(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], tuple[int, ...]]:
+    if isinstance(tree, Tensor | np.ndarray):
+        return {path: tuple(tree.shape)}
+    parts = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list | tuple) else ()
+    return {place: shape for key, part in parts for place, shape in _shapes(part, (*path, str(key))).items()}
+
+
+def _spoken(path: tuple[str, ...]) -> str:
+    return " ".join(path)
