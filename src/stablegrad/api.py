@@ -335,7 +335,8 @@ def _try_on(training: Session, state: dict[str, Any], changed: Sequence[str]) ->
     except Exception as error:  # an agent may be anybody's, and refuse a state with anything
         if not changed:
             raise
-        reason = misfit(state["agent"], training.agent.state_dict())
+        # What torch says of a module that does not fit is no sentence; what a replay or an environment says is one.
+        reason = misfit(state["agent"], training.agent.state_dict()) if isinstance(error, RuntimeError) else None
         if reason is None:
             reason = f"{' '.join(line.strip() for line in str(error).splitlines()[:2])} ({type(error).__name__})"
         raise UserError(f"the checkpoint does not fit {', '.join(changed)}: {reason}") from error

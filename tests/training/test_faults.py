@@ -338,7 +338,12 @@ def test_a_forked_replay_folds_returns_as_the_changed_settings_say(run, tmp_path
         ("dqn", DQN, "--buffer_size 2", "--buffer_size 2: 4 environments"),
         ("dqn", DQN, "--optimizer sgd", "--optimizer sgd: the checkpoint has the state of an optimizer with adam"),
         ("pqn", PQN, "--num_envs 8 --end_e 0.2", "--num_envs 8, --end_e 0.2: the saved state is of 4 environments"),
-        ("pqn", PQN, "--mlp_width 32", "--mlp_width 32: Error(s) in loading state_dict for Network: size mismatch"),
+        (
+            "pqn",
+            PQN,
+            "--mlp_width 32",
+            "--mlp_width 32: its network trunk.0.linear.weight has the shape [16, 4], where [32",
+        ),
         ("ppo", PPO, "--normalize_obs true", "--normalize_obs True: there are no statistics to normalise observations"),
     ],
 )
