@@ -28,11 +28,20 @@ VERSION = 2
 _AS_BY_DEFAULT = object()
 
 
-def setting(default: Any, help: str, *, identity: bool = True, since: int = 1, before: Any = _AS_BY_DEFAULT) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    *,
+    identity: bool = True,
+    since: int = 1,
+    before: Any = _AS_BY_DEFAULT,
+    renames: bool = True,
+) -> Any:
     """A dataclass field with its help text; `identity=False` for what cannot change a run's result.
 
     `since` is the VERSION that the setting came with; in a file of your own, 2 for one that was added. `before` is what
-    held until then, where that is not the default: a run whose recorded config lacks the setting goes on under it.
+    held until then, where that is not the default: a run whose recorded config lacks the setting goes on under it. Then
+    the default renames runs, unless `renames` is False: for a default that few runs can tell from what held before.
     """
     if before is _AS_BY_DEFAULT:
         before = default
@@ -41,7 +50,8 @@ def setting(default: Any, help: str, *, identity: bool = True, since: int = 1, b
     if since > VERSION:
         raise ValueError(f"since={since}, but settings.VERSION is {VERSION}: raise it")
     return dataclasses.field(
-        default=default, metadata={"help": help, "identity": identity, "since": since, "before": before}
+        default=default,
+        metadata={"help": help, "identity": identity, "since": since, "before": before, "renames": renames},
     )
 
 
@@ -57,6 +67,12 @@ def unsaid(field: dataclasses.Field[Any]) -> Any:
     else:
         value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return list(value) if isinstance(value, tuple) else value
+
+
+def neutral(field: dataclasses.Field[Any]) -> list[Any]:
+    """The values, as JSON holds them, with which a setting that came later leaves a run the name that it had."""
+    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    return [unsaid(field)] if field.metadata.get("renames", True) else [unsaid(field), default]
 
 
 def annotations(cls: type) -> dict[str, Any]:

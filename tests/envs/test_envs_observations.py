@@ -159,3 +159,30 @@ def test_parts_with_one_name_are_refused():
     image = spaces.Box(0, 255, (12, 12, 3), np.uint8)
     with pytest.raises(UserError, match="have one name"):
         Observations(spaces.Dict({"a": spaces.Dict({"b": image}), "a/b": image}))
+
+
+def test_runs_of_the_first_version_read_observations_as_they_did():
+    """The shorter of the first and the last axis of bytes that are alone, the last if equal; all else is one vector."""
+    camera = spaces.Dict({"speed": spaces.Box(-1, 1, (2,), np.float32), "eye": spaces.Box(0, 255, (9, 9, 3), np.uint8)})
+    shown = {
+        (10, 10, 12): (10, 10, 12),
+        (12, 10, 7): (7, 12, 10),
+        (8, 8, 8): (8, 8, 8),
+        (10, 5): (1, 10, 5),
+    }  # fmt: skip
+    for shape, expected in shown.items():
+        assert Observations(spaces.Box(0, 1, shape, np.uint8), "shorter").space.shape == expected
+    cube = np.arange(512, dtype=np.uint8).reshape(8, 8, 8)
+    row = np.empty((8, 8, 8), np.uint8)
+    Observations(spaces.Box(0, 255, (8, 8, 8), np.uint8), "shorter").show([cube], row)
+    assert np.array_equal(row, cube.transpose(2, 0, 1))
+    for space, numbers in ((spaces.Box(0, 1, (6, 6, 3), np.float32), 108), (camera, 245)):
+        old = Observations(space, "shorter")
+        assert old.space == spaces.Box(
+            spaces.flatten_space(space).low.astype(np.float32), spaces.flatten_space(space).high.astype(np.float32)
+        )
+        sample, row = space.sample(), np.empty(numbers, np.float32)
+        arrays = [sample[key] for key in space.spaces] if isinstance(space, spaces.Dict) else [sample]
+        old.show(arrays, row)
+        assert np.array_equal(row, spaces.flatten(space, sample).astype(np.float32))
+        assert Observations(space).space.shape != (numbers,), "the control: today's reading is another one"

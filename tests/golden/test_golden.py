@@ -70,6 +70,14 @@ def test_runs_of_earlier_versions_are_examined_and_reported(tmp_path, capsys):
     assert (of_atari / "report.html").stat().st_size > 10_000
 
 
+def test_a_run_of_before_reads_images_as_it_did_and_new_runs_keep_the_names():
+    of_cartpole = next(named for named in NAMES if "CartPole" in named["name"])
+    before, now = RunConfig.from_flat(of_cartpole["recorded"]), api.resolve(of_cartpole["asked"])
+    assert (before.env.image_layout, now.env.image_layout) == ("shorter", "auto")
+    assert before.name == now.name == of_cartpole["name"]
+    assert api.resolve({**of_cartpole["asked"], "image_layout": "flat"}).name != now.name
+
+
 @pytest.mark.parametrize("named", NAMES, ids=lambda named: named["name"])
 def test_what_a_config_was_called_it_is_called_for_ever(named):
     assert RunConfig.from_flat(named["recorded"]).name == named["name"]

@@ -19,7 +19,7 @@ from stablegrad.envs.border import Promise, narrowed, promises
 from stablegrad.errors import UserError
 from stablegrad.nn.parts import PartsBox
 
-Layout = Literal["auto", "channels_first", "channels_last", "flat"]
+Layout = Literal["auto", "channels_first", "channels_last", "flat", "shorter"]
 
 SMALLEST = 3
 """Rows and columns of the smallest image: what a convolution reads at once."""
@@ -45,7 +45,10 @@ class Observations:
     def __init__(self, space: spaces.Space[Any], layout: Layout = "auto", *, bounded: bool = True) -> None:
         told = list(promises(space))
         images = [layout != "flat" and is_image(promise) for promise in told]
-        if not any(images) and layout not in ("auto", "flat"):
+        if layout == "shorter":
+            alone = isinstance(space, spaces.Box) and len(space.shape) in (2, 3)
+            images = [alone and _are_bytes(each) for each in told]
+        if not any(images) and layout not in ("auto", "flat", "shorter"):
             raise UserError(f"--image_layout {layout}: there is no image in the observations {space}: leave it out")
         seen = [_image(each, layout) if image else _vector(each) for each, image in zip(told, images, strict=True)]
         self._convert = [part.convert for part in seen]
@@ -93,7 +96,7 @@ def is_image(promise: Promise) -> bool:
     if promise.picks or not isinstance(promise.space, spaces.Box):
         return False
     if len(shape) == 2:
-        return promise.dtype.kind in "bu" and promise.dtype.itemsize == 1 and min(shape) >= SMALLEST
+        return _are_bytes(promise) and min(shape) >= SMALLEST
     return len(shape) in (3, 4) and sorted(shape[-3:])[1] >= SMALLEST
 
 
@@ -107,9 +110,11 @@ def channels_last(shape: tuple[int, ...], layout: Layout, *, path: str = "") -> 
     >>> channels_last((210, 160, 3), "auto"), channels_last((4, 84, 84), "auto"), channels_last((10, 10, 7), "auto")
     (True, False, True)
     """
+    first, middle, last = shape
+    if layout == "shorter":
+        return first >= last
     if layout != "auto":
         return layout == "channels_last"
-    first, middle, last = shape
     shorter = None if first == last else last < first
     square = None if (first == middle) == (middle == last) else first == middle
     if shorter is None or (square is None and min(first, last) > _FEW) or square not in (None, shorter):
@@ -122,8 +127,8 @@ def channels_last(shape: tuple[int, ...], layout: Layout, *, path: str = "") -> 
 
 
 def _image(promise: Promise, layout: Layout) -> Seen:
-    shape, byte = promise.shape, promise.dtype.kind in "bu" and promise.dtype.itemsize == 1
-    dtype, fits = np.dtype(np.uint8 if byte else np.float32), _fits_float32(promise)
+    shape = promise.shape
+    dtype, fits = np.dtype(np.uint8 if _are_bytes(promise) else np.float32), _fits_float32(promise)
     last = len(shape) > 2 and channels_last(shape[-3:], layout, path=promise.path)
 
     def convert(image: np.ndarray) -> np.ndarray:
@@ -146,6 +151,11 @@ def _vector(promise: Promise) -> Seen:
         return array.ravel() if fits else narrowed(array.ravel(), np.float32)
 
     return Seen(_box(promise, convert, np.dtype(np.float32)), convert)
+
+
+def _are_bytes(promise: Promise) -> bool:
+    """Whether an array is of bytes or truths."""
+    return promise.dtype.kind in "bu" and promise.dtype.itemsize == 1
 
 
 def _fits_float32(promise: Promise) -> bool:

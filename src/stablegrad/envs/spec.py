@@ -174,11 +174,15 @@ class EnvSpec:
     wrapper: str | None = setting(
         None, "Gymnasium: path/to/file.py:f, which takes the environment and returns the one to play", since=2
     )
-    image_layout: Literal["auto", "channels_first", "channels_last", "flat"] = setting(
+    image_layout: Literal["auto", "channels_first", "channels_last", "flat", "shorter"] = setting(
         "auto",
         "Gymnasium: which axis of an image (an array of three axes) its channels are; auto: told by the shape, and an"
-        " error where it does not tell; flat: nothing is an image, every observation is one vector",
+        " error where it does not tell; flat: nothing is an image, every observation is one vector; shorter: as runs of"
+        " the first version read it: bytes that are alone are an image, the shorter of its first and last axis the"
+        " channels",
         since=2,
+        before="shorter",
+        renames=False,
     )
     check_bounds: bool = setting(
         True,

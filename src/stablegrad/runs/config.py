@@ -212,7 +212,7 @@ class RunConfig:
         field = known_fields(self.algo)[name]
         if not field.metadata.get("identity", True):
             return False
-        return not settings.came_later(field) or value != settings.unsaid(field)
+        return not settings.came_later(field) or value not in settings.neutral(field)
 
     @property
     def name(self) -> str:
