@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from stablegrad.errors import BAD_USAGE, DONE, FAILED, UserError, nearest
 from stablegrad.registry import blamed, in_words
+from stablegrad.runs.files import DiskError
 from stablegrad.text import printable, say, speak_any_encoding
 
 # What is wrong with a path that somebody named, as against what is wrong with the machine.
@@ -61,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if show_traceback or error.errno is None:
             raise
         where = "" if error.filename is None else f"{error.filename}: "
-        return _complain([f"{where}{error.strerror}"], BAD_USAGE if error.errno in _OF_PATHS else FAILED)
+        said = str(error) if isinstance(error, DiskError) else f"{where}{error.strerror}"
+        return _complain([said], BAD_USAGE if error.errno in _OF_PATHS else FAILED)
     except (Exception, SystemExit) as error:
         if show_traceback or blamed(error) is None:
             raise

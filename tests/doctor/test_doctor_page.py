@@ -132,11 +132,13 @@ def test_watch_follows_a_run_to_its_end(tmp_path, capsys):
     assert "123" in shown
 
 
-def test_watch_leaves_a_run_that_nobody_is_at_work_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("stablegrad.commands.watch._SILENCE_SECONDS", 0.1)
+def test_watch_leaves_a_run_that_nobody_trains(tmp_path, capsys):
     stream = Stream()
     stream.status = {"state": "running", "step": 60_000}
     path = stream.write(tmp_path)
     (path / "lock").touch()
     assert cli.main(["watch", "--every", "0.1", str(path)]) == 0
-    assert "Nobody is at work" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "stopped" in shown
+    assert "Nobody trains it: its process is gone" in " ".join(shown.split())
+    assert f"stablegradresume{path}" in "".join(shown.split()), "on however many lines"

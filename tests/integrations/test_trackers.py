@@ -97,6 +97,81 @@ def test_a_sink_that_is_behind_gets_what_is_queued_and_is_closed():
     assert mirror.dropped > 900
 
 
+_LINE = (
+    "pqn --env_id CartPole-v1 --num_envs 2 --num_steps 4 --num_minibatches 2 --mlp_width 8 --threads 1"
+    " --diagnostics off --total_timesteps 16 --quiet"
+)
+_RUN = _LINE.split()
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "trackio", "tensorboard"])
+def test_a_tracker_that_is_not_installed_is_an_error_before_the_run(tmp_path, monkeypatch, capsys, name):
+    """It was one warning, and hours of training without it."""
+    monkeypatch.setattr(trackers, "_installed", lambda module: module != name)
+    assert main([*_RUN, "--track", name, "--run_dir", str(tmp_path / "run")]) == 2
+    assert f"--track {name}: {name} is not installed: pip install 'stablegrad[{name}]'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    text = f'name = "s"\nseeds = [1]\n[settings]\nalgo = "pqn"\nenv_id = "CartPole-v1"\ntrack = ["{name}"]\n'
+    (tmp_path / "sweep.toml").write_text(text)
+    assert main(["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "sweep")]) == 2
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_what_is_installed_is_found():
+    """The control."""
+    assert trackers._installed("json")
+    assert not trackers._installed("no_such_tracker")
+
+
+OWN = """
+class Mine:
+    def __init__(self, path, config):
+        if (path.parent / "down").exists():
+            raise ConnectionError("the server is down")
+        self.path = path
+
+    def log(self, step, scalars):
+        (self.path.parent / "seen").write_text(str(step))
+
+    def close(self):
+        pass
+"""
+
+
+def test_a_tracker_that_cannot_be_built_is_an_error_before_a_run_and_stops_none_that_has_begun(
+    tmp_path, capsys, caplog
+):
+    (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "down").touch()
+    words = [*_RUN, "--track", f"{tmp_path}/mine.py:Mine", "--run_dir", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "it cannot be opened (ConnectionError: the server is down)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "down").unlink()
+    assert main(words) == 0
+    assert (tmp_path / "seen").read_text() == "16"
+    (tmp_path / "down").touch()
+    assert main(["resume", str(tmp_path / "run"), "--start_over", "--trust", "--quiet"]) == 0
+    assert "stopped: ConnectionError: the server is down" in caplog.text
+
+
+def test_one_that_takes_its_time_to_open_is_waited_for_no_longer_than_stated(monkeypatch):
+    monkeypatch.setattr(trackers, "_OPEN_SECONDS", 0.1)
+    monkeypatch.setattr(trackers, "_CLOSE_SECONDS", 5.0)
+    release, sink = threading.Event(), Memory()
+
+    def slow(path, config):
+        release.wait(30)
+        return sink
+
+    monkeypatch.setattr(trackers, "factories", lambda names: [("slow", slow)])
+    with trackers.mirrored(["slow"], None, {}, begun=False) as (mirror,):
+        mirror.on_row({"step": 1})
+        release.set()
+    assert sink.rows == [(1, {})]
+    assert sink.closed
+
+
 def test_only_numbers_are_mirrored():
     assert scalars_of({"step": 3, "a": 1.5, "b": "text", "c": None, "d": 2}) == {"a": 1.5, "d": 2}
 

@@ -108,3 +108,14 @@ def test_mistakes_are_named():
         rollout.add(obs=np.zeros((3, 2, 2), np.uint8))
     with pytest.raises(ValueError, match=r"obs must be \[3, 2, 2\], not \[2, 2, 2\]"):
         rollout.add(obs=np.zeros((2, 2, 2), np.uint8), action=torch.zeros(3), reward=np.zeros(3))
+
+
+def test_a_field_of_a_later_version_is_filled_in_for_the_rows_that_are_there_and_only_then():
+    old, read = filled(2).state_dict(), Rollout(4, 3)
+    read.load_state_dict(old, chosen=torch.tensor([True, True, False]))
+    assert read["chosen"].tolist() == [[True, True, False]] * 2
+
+    empty = Rollout(4, 3)
+    empty.load_state_dict(Rollout(4, 3).state_dict(), chosen=torch.ones(3, dtype=torch.bool))
+    empty.add(action=torch.zeros(3))  # as it was, the one field "chosen" refused the first step
+    assert empty.filled == 1

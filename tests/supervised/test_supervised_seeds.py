@@ -17,6 +17,7 @@ from stablegrad.reports.arms import study
 from stablegrad.reports.load import load_runs
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
+from stablegrad.runs.files import DiskError
 from stablegrad.runs.folder import RunFolder
 from stablegrad.supervised.seeds import StackedTraining, members_of, record_members, seed_configs
 from stablegrad.supervised.stacked import NotStackable
@@ -232,7 +233,7 @@ def test_a_full_disk_at_the_end_fails_the_seeds_that_it_meets(
 
     def full_for_the_second(folder: Path, step: int, *args: Any, **kwargs: Any) -> Path:
         if folder.parent.name == "2" and step == 20:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise DiskError(folder, "written", OSError(errno.ENOSPC, "No space left on device"))
         return save(folder, step, *args, **kwargs)
 
     with monkeypatch.context() as patch:

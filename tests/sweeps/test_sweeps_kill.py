@@ -13,9 +13,10 @@ import torch
 from stablegrad.errors import UserError
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
+from stablegrad.runs.files import read_json
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.locks import CLAIM, is_held
 from stablegrad.sweeps.folder import SweepFolder
-from stablegrad.sweeps.process import is_claimed
 from stablegrad.training.loop import Training
 from stablegrad.training.stop import StopRequest
 
@@ -81,10 +82,13 @@ def test_killed_with_everything_and_started_again_it_ends_the_same(tmp_path) -> 
         with contextlib.suppress(ProcessLookupError):
             os.kill(doomed, signal.SIGKILL)
     process.wait()
+    while is_held(long / CLAIM):  # until the last of them is gone
+        time.sleep(0.05)
     short = run_of(tmp_path / "runs/killed", "short", 1)
     assert RunFolder(short).status["state"] == "done"
     finished = {path: path.stat().st_mtime_ns for path in short.rglob("*") if path.is_file() and path.name != "claim"}
-    assert RunFolder(long).status["state"] == "running", "nobody was left to say that it stopped"
+    assert read_json(long / "status.json")["state"] == "running", "nobody was left to say that it stopped"
+    assert RunFolder(long).status["state"] == "stopped", "and nobody is at work on it"
     assert 0 < RunFolder(long).status["step"] < 4096
 
     # The second seed's long run is beside the point here.
@@ -105,7 +109,7 @@ def test_when_only_the_sweep_is_killed_its_runs_save_and_stop_by_themselves(tmp_
     process, long = started(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    while is_claimed(long):  # as long as its process lives
+    while is_held(long / CLAIM):  # as long as its process lives
         time.sleep(0.05)
     assert RunFolder(long).status["state"] == "stopped"
 

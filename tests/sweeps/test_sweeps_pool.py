@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from stablegrad.errors import DONE, FAILED, STOPPED
+from stablegrad.runs.files import read_json
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.locks import CLAIM, is_held
 from stablegrad.sweeps import process
 from stablegrad.sweeps.pool import LocalPool
 from stablegrad.sweeps.progress import Progress, progress_of, seconds_left
@@ -82,7 +84,8 @@ def test_a_stop_lets_runs_save_and_leaves_the_rest(scripted, stand_in, monkeypat
     time.sleep(0.1)
     assert codes == {soft: STOPPED, deaf: STOPPED}
     assert status(soft)["step"] == 7, "it saved"
-    assert status(deaf)["state"] == "running", "killed, not failed: its last checkpoint stands"
+    assert read_json(deaf / "status.json")["state"] == "running", "it was killed, and could say nothing"
+    assert status(deaf)["state"] == "stopped", "not failed: its last checkpoint stands"
     assert status(later)["state"] == "created"
 
 
@@ -105,7 +108,7 @@ def test_what_somebody_else_is_at_work_on_is_waited_for_not_trained_twice(script
     theirs, free = scripted("theirs"), scripted("free")
     held = process.claim(theirs)
     assert held is not None
-    assert process.is_claimed(theirs)
+    assert is_held(theirs / CLAIM)
 
     def finish() -> None:
         time.sleep(1.0)
@@ -118,7 +121,7 @@ def test_what_somebody_else_is_at_work_on_is_waited_for_not_trained_twice(script
     other.join()
     assert codes == {theirs: DONE, free: DONE}
     assert not (theirs / "seen.json").exists(), "it was not started again"
-    assert not process.is_claimed(theirs)
+    assert not is_held(theirs / CLAIM)
 
 
 def test_a_claim_outlives_its_starter_as_long_as_the_process_lives(scripted, stand_in) -> None:
@@ -127,10 +130,10 @@ def test_a_claim_outlives_its_starter_as_long_as_the_process_lives(scripted, sta
     assert claimed is not None
     started = process.RunProcess.start(run, claimed, threads=1, environment={**stand_in})
     os.close(claimed)
-    assert process.is_claimed(run), "the process inherited it"
+    assert is_held(run / CLAIM), "the process inherited it"
     started._process.send_signal(signal.SIGKILL)
     started._process.wait()
-    assert not process.is_claimed(run)
+    assert not is_held(run / CLAIM)
     assert started._process.stdin is not None
     started._process.stdin.close()
 
@@ -166,6 +169,9 @@ def test_time_left_takes_each_shapes_own_speed() -> None:
 def test_progress_is_read_from_the_folder(scripted) -> None:
     run = scripted("run")
     (run / "metrics.jsonl").write_text('{"step": 64, "seconds": 2.0}\n{"step": 96, "sec')
-    RunFolder(run).set_status("running", 32)
-    now = progress_of(run)
+    folder = RunFolder(run)
+    folder.set_status("running", 32)
+    with folder.lock():
+        now = progress_of(run)
+    assert progress_of(run).state == "stopped", "nobody is at work on it any more"
     assert (now.state, now.step, now.total, now.seconds_per_step) == ("running", 64, 512, 2.0 / 64)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ import torch
 from stablegrad.errors import DONE, UserError
 from stablegrad.runs import checkpoint
 from stablegrad.runs.folder import RunFolder
+from stablegrad.sweeps import ray_executor
 from stablegrad.sweeps.folder import ensure_run
 from stablegrad.sweeps.grid import expand
 from stablegrad.sweeps.pool import LocalPool
@@ -25,6 +27,22 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     with pytest.raises(UserError, match=r"stablegrad\[ray\]"):
         _ = RayExecutor().slots
+
+
+@pytest.mark.needs("Ray")
+def test_an_address_where_nothing_answers_is_an_error_at_once(tmp_path) -> None:
+    """Ray itself tries for minutes."""
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: nothing answers there \(.*refused\)"):
+        _ = RayExecutor("127.0.0.1:1").slots
+
+
+@pytest.mark.needs("Ray")
+def test_something_else_that_answers_is_an_error_within_the_stated_time(monkeypatch) -> None:
+    monkeypatch.setattr(ray_executor, "_CLUSTER_SECONDS", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        with pytest.raises(UserError, match=r"what answers there is no Ray cluster, or did not .* within 3 seconds"):
+            _ = RayExecutor(f"127.0.0.1:{port}").slots
 
 
 @pytest.fixture

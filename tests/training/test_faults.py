@@ -17,7 +17,7 @@ from stablegrad.agents.dqn import DQN as DQNAgent
 from stablegrad.agents.pqn import PQN as PQNAgent
 from stablegrad.cli import main
 from stablegrad.errors import UserError
-from stablegrad.runs import checkpoint
+from stablegrad.runs import checkpoint, files
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.folder import RunFolder, RunLocked
 from stablegrad.training.loop import RunFailed, Training
@@ -61,17 +61,17 @@ def test_what_a_failure_leaves_is_enough_to_see_it_again_and_has_no_replay(run, 
     assert not any("segment" in path.name for path in (run.made[0] / "failure").rglob("*"))
 
 
-@pytest.mark.parametrize("status", ["failed", "running"])
+@pytest.mark.parametrize("status", ["failed", "stopped"])
 def test_nan_on_a_full_disk_is_told_as_nan(run, monkeypatch, caplog, status):
-    """Whether or not the disk still takes a status of a hundred bytes."""
+    """Whether or not the disk still takes a status of a hundred bytes: a run that nobody works on is not running."""
     loss, set_status = PQNAgent.loss, RunFolder.set_status
 
     def unless_failed(folder, state, *given, **more):
         (full if state == "failed" else set_status)(folder, state, *given, **more)
 
     monkeypatch.setattr(PQNAgent, "loss", lambda *given: _spoilt(loss(*given)))
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    if status == "running":
+    full_where(monkeypatch, lambda path: "failure" in path.parts)
+    if status == "stopped":
         monkeypatch.setattr(RunFolder, "set_status", unless_failed)
     with pytest.raises(RunFailed, match=r"update 1: the loss is nan.*could not be written \(the disk is full\)"):
         run("pqn", CARTPOLE)
@@ -84,7 +84,19 @@ def _spoilt(output):
 
 
 def full(*args, **kwargs):
-    raise OSError(errno.ENOSPC, "No space left on device")
+    raise files.DiskError(Path("status.json"), "written", OSError(errno.ENOSPC, "No space left on device"))
+
+
+def full_where(monkeypatch, there):
+    """Let the disk be full for the files of checkpoints whose path `there` says."""
+    write_new = files.write_new
+
+    def write(path, data):
+        if there(path):
+            raise files.DiskError(path, "written", OSError(errno.ENOSPC, "No space left on device"))
+        write_new(path, data)
+
+    monkeypatch.setattr(files, "write_new", write)
 
 
 @pytest.mark.parametrize(("steps", "said"), [(28, True), (32, False)])  # a rollout is 32 steps
@@ -135,15 +147,7 @@ def test_it_is_told_before_the_first_step(run, caplog, steps):
 
 
 def test_a_full_disk_in_the_middle_keeps_the_checkpoint_before_and_goes_on(run, monkeypatch):
-    original = checkpoint.save_file
-    calls = iter(range(1, 10**6))
-
-    def full_once(*args, **kwargs):
-        if next(calls) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(checkpoint, "save_file", full_once)
+    full_where(monkeypatch, lambda path: "000256" in path.parent.name)
     folder = run("pqn", {**CARTPOLE, "checkpoint_every": 128})
     assert folder.status["state"] == "done"
     steps = [int(path.name.removeprefix("step_")) for path in checkpoint.paths(folder.checkpoints)]
@@ -153,7 +157,7 @@ def test_a_full_disk_in_the_middle_keeps_the_checkpoint_before_and_goes_on(run, 
 
 def test_a_disk_that_stays_full_fails_in_words_and_resumes_later(run, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
+        full_where(patch, lambda path: "000384" in path.parent.name)
         with pytest.raises(RunFailed, match=r"disk is full.*stablegrad resume"):
             run("pqn", CARTPOLE, name="full")
     folder = RunFolder.open(next(p for p in run.made if p.name == "full"))

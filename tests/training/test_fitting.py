@@ -9,6 +9,7 @@ from small_runs import DQN, PQN
 from stablegrad import api, cli
 from stablegrad.errors import UserError
 from stablegrad.replay import memory
+from stablegrad.training.fitting import still_learns
 
 CARTPOLE = {"env_id": "CartPole-v1", "total_timesteps": 256, "learning_rate": 1e-6}
 
@@ -29,7 +30,7 @@ def test_a_network_whose_units_are_dead_cannot_fit(run, capsys):
             if "trunk" in name and name.endswith("norm.bias"):
                 parameter.fill_(-100.0)
     obs = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
-    dead = api.still_learns(agent.network, found.agent().network, obs, budget=40, seed=0)
+    dead = still_learns(agent.network, found.agent().network, obs, budget=40, seed=0)
     assert not dead.now.reached
     assert dead.now.error > 0.8 > dead.fresh.error
 

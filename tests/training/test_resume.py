@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import DQN, PPO, PQN, RAINBOW, TINY_ATARI, assert_identical, final_state
+from small_runs import DQN, PPO, PQN, RAINBOW, TINY_ATARI, assert_identical
 
 from stablegrad.replay.segments import SegmentedArray
 from stablegrad.runs import checkpoint
-from stablegrad.training.loop import Training
 
 LEARNING = Path(__file__).parents[1] / "learning"
 TWO_SENSES = f"{LEARNING}/tiny_envs.py:TwoSenses"
@@ -88,18 +87,3 @@ def test_another_seed_is_not_identical(run):
     one, other = run("pqn", settings, name="one"), run("pqn", {**settings, "seed": 2}, name="other")
     with pytest.raises(AssertionError):
         assert_identical(one, other)
-
-
-def test_a_run_without_a_valid_checkpoint_starts_over_and_writes_no_line_twice(run):
-    whole = run("pqn", {"env_id": "CartPole-v1", **PQN, "total_timesteps": 256}, name="whole")
-    before = final_state(whole)
-    for path in whole.checkpoints.glob("step_*"):
-        (path / "manifest.json").write_text("damaged")
-    training = Training(whole.config)
-    training.attach(whole)
-    assert training.step == 0
-    training.run(False)
-    training.close()
-    assert final_state(whole)["step"] == before["step"]
-    steps = [row["step"] for row in whole.rows()]
-    assert steps == sorted(set(steps))

@@ -1,5 +1,6 @@
 """Videos of evaluation games: the game that is drawn is the game that is scored."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
@@ -116,15 +117,11 @@ def test_a_game_that_does_not_come_out_as_scored_gives_no_video(tmp_path: Path):
     spec = EnvSpec.resolve({"env_id": "CartPole-v1"})
     result = played(spec)
     film = video.Video(tmp_path / "game.gif", spec)
-    wrong = Evaluation((result.scores[0] + 1,), *_rest(result))
+    wrong = dataclasses.replace(result, scores=(result.scores[0] + 1,))
     with pytest.raises(UserError, match="not a function of its seed and actions"):
         film.write(wrong)
     film.close()
     assert list(tmp_path.iterdir()) == []
-
-
-def _rest(result: Evaluation) -> tuple:
-    return result.lengths, result.epsilon, result.seed, result.first_seed, result.first_actions
 
 
 def test_what_cannot_be_drawn_is_said_before_a_game_is_played(tmp_path: Path, monkeypatch):

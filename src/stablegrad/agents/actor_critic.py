@@ -7,6 +7,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from stablegrad.agents.base import NonFinite
 from stablegrad.errors import UserError
 from stablegrad.nn import build_torso
 from stablegrad.nn.heads import linear_head
@@ -47,7 +48,12 @@ class ActorCritic(nn.Module):
         return self.actor(features), self.critic(valued).squeeze(-1), features
 
     def sample(self, policy: Tensor, generator: torch.Generator) -> Tensor:
-        """Actions [B], [B, K] (choices) or [B, A] (Gaussian) drawn from the policy with these parameters."""
+        """Actions [B], [B, K] (choices) or [B, A] (Gaussian) drawn from the policy with these parameters.
+
+        Raises NonFinite where these are no numbers.
+        """
+        if not bool(torch.isfinite(policy).all()):
+            raise NonFinite("the policy is not finite: an observation, or a parameter of the network, is not")
         if self.action_sizes is not None:
             parts = policy.split(list(self.action_sizes), dim=-1)
             return torch.cat([torch.multinomial(part.softmax(-1), 1, generator=generator) for part in parts], dim=-1)

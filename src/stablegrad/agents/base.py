@@ -20,6 +20,10 @@ Batch = Mapping[str, Tensor]
 """Minibatch fields by name, all on the agent's device; `obs` is always among them."""
 
 
+class NonFinite(Exception):
+    """A policy, a loss or a gradient that is not finite; the parameters are still those from before."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgentSetup:
     """What an agent is told about its surroundings.

@@ -16,7 +16,7 @@ from stablegrad.commands.parsing import Parser, add_settings, whole
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, UserError
 from stablegrad.runs.config import RunConfig, known_fields, section_types
-from stablegrad.runs.files import check_writable
+from stablegrad.runs.files import check_writable, write_text
 from stablegrad.runs.folder import describe_machine
 from stablegrad.settings import coerce
 
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
             "results": results,
             "machine": describe_machine(),
         }
-        Path(file).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_text(Path(file), json.dumps(record, indent=1) + "\n")
     return DONE
 
 

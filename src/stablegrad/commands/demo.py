@@ -6,11 +6,11 @@ from pathlib import Path
 from rich.table import Table
 
 from stablegrad import demo
-from stablegrad.api import available_cores
 from stablegrad.commands.board import Board
 from stablegrad.commands.parsing import Parser, whole
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
+from stablegrad.launch import available_cores
 from stablegrad.reports.report import write_report
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.reading import read_config
@@ -76,8 +76,7 @@ def _folders(root: Path, seed: int, overrides: dict[str, int]) -> dict[demo.Arm,
     for arm in demo.ARMS:
         config = arm.config(seed=seed, **overrides)
         path = root / config.identity
-        if not (path / "config.json").exists():
-            RunFolder.create(path, config)
+        RunFolder.ensure(path, config)
         check(path, read_config(path), names_of(config.flat()))
         folders[arm] = path
     return folders

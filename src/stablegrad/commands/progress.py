@@ -1,5 +1,6 @@
-"""The progress bar of a run; silent where standard output is not a terminal."""
+"""The progress bar of a run, silent where standard output is not a terminal, and the progress line of an evaluation."""
 
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from stablegrad.commands.terminal import Terminal
 from stablegrad.runs.config import RunConfig
 
 _REDRAW_SECONDS = 0.2
+_LINE_SECONDS = 10.0
 
 
 class ProgressBar:
@@ -63,3 +65,31 @@ class ProgressBar:
 
     def close(self) -> None:
         pass
+
+
+class EvaluationLine:
+    """How far an evaluation is, on standard error: one line that changes, or off a terminal a line now and then."""
+
+    def __init__(self, episodes: int) -> None:
+        self._episodes = episodes
+        self._terminal = sys.stderr.isatty()
+        self._every = _REDRAW_SECONDS if self._terminal else _LINE_SECONDS
+        self._said = time.monotonic()
+        self._width = 0
+
+    def __call__(self, ended: int, steps: int) -> None:
+        now = time.monotonic()
+        if now - self._said >= self._every:
+            self._said = now
+            text = f"evaluation: {ended} of {self._episodes} episodes, {steps:,} steps"
+            self._show(f"\r{text}" if self._terminal else f"{text}\n")
+            self._width = len(text)
+
+    def close(self) -> None:
+        """Take the line that changes away."""
+        if self._terminal and self._width:
+            self._show(f"\r{' ' * self._width}\r")
+
+    def _show(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()

@@ -15,6 +15,7 @@ from stablegrad.commands.report import main as write_report
 from stablegrad.commands.sweep_view import Board, Watch, failures, headline
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
+from stablegrad.integrations.trackers import check_trackers
 from stablegrad.sweeps.file import read
 from stablegrad.sweeps.folder import SweepFolder
 from stablegrad.sweeps.grid import Plan, expand
@@ -63,6 +64,7 @@ def run(argv: list[str]) -> int:
     path = Path(arguments.file)
     sweep = read(path)
     plan = expand(sweep, threads=arguments.threads)
+    require_trackers(plan)
     out = Path(arguments.out) if arguments.out is not None else Path("runs") / sweep.name
     executor = make_executor(arguments, plan)
     console = Terminal()
@@ -105,6 +107,11 @@ def _conclude(folder: SweepFolder, console: Console, *, report: bool) -> int:
     return FAILED if "failed" in states else DONE
 
 
+def require_trackers(plan: Plan) -> None:
+    """UserError where the runs are to be mirrored to trackers that are not there."""
+    check_trackers(list(dict.fromkeys(name for cell in plan.cells for name in cell.config.run.track)))
+
+
 def add_executor_options(parser: Parser) -> None:
     """Where runs are trained: shared by `sweep` and `sweep tune`."""
     group = parser.add_argument_group("where the runs are trained")
@@ -141,12 +148,12 @@ def make_executor(arguments: Namespace, plan: Plan) -> Executor:
 
         share = 1 / arguments.runs_per_gpu if any(device.startswith("cuda") for device in devices) else 0.0
         return RayExecutor(arguments.address, threads=threads, gpus=share)
-    from stablegrad import api  # brings torch: a mistake in the file is said before
+    from stablegrad import launch  # brings torch: a mistake in the file is said before
 
     for device in devices:
-        api.check_device(device)
+        launch.check_device(device)
     places = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus for _ in range(arguments.runs_per_gpu)]
-    slots = arguments.slots or len(places) or max(1, api.available_cores() // threads)
+    slots = arguments.slots or len(places) or max(1, launch.available_cores() // threads)
     return LocalPool(slots, threads=threads, environment=places)
 
 

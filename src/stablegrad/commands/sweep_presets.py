@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stablegrad import api
 from stablegrad.commands.parsing import Parser, whole
 from stablegrad.commands.sweep import parse_time
 from stablegrad.commands.sweep_plan import prices_of
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, UserError
-from stablegrad.runs.files import check_writable
+from stablegrad.launch import available_cores
+from stablegrad.runs.files import check_writable, make_folder, write_text
 from stablegrad.sweeps import presets, scale
 from stablegrad.sweeps.file import SweepFile, write
 from stablegrad.sweeps.grid import expand, kept
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE",
                         help="change a setting everywhere; several values, with commas, vary it")  # fmt: skip
-    parser.add_argument("--slots", type=whole, default=api.available_cores(), help="runs at a time for --scale [cores]")
+    parser.add_argument("--slots", type=whole, default=available_cores(), help="runs at a time for --scale [cores]")
     parser.add_argument("--calibration", default="3m", metavar="TIME", help="time that --scale may measure for [3m]")
     arguments = parser.parse(argv)
     console = Terminal()
@@ -59,8 +59,8 @@ def main(argv: list[str]) -> int:
         sweep = _scaled(
             sweep, arguments.scale, arguments.slots, parse_time(arguments.calibration, "--calibration"), console
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(write(sweep), encoding="utf-8")
+    make_folder(path.parent)
+    write_text(path, write(sweep))
     console.print(*(Text(f"note: {note}") for note in sweep.notes), Text(f"run it: stablegrad sweep {path}"), sep="\n")
     return DONE
 

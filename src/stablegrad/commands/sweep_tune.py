@@ -6,9 +6,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stablegrad.commands.parsing import Parser
-from stablegrad.commands.sweep import add_executor_options, deadline, make_executor, parse_time
+from stablegrad.commands.sweep import add_executor_options, deadline, make_executor, parse_time, require_trackers
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, STOPPED
+from stablegrad.runs.files import write_text
 from stablegrad.sweeps.file import read, write
 from stablegrad.sweeps.tuning import Best, Tuning
 from stablegrad.training.stop import StopRequest
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> int:
     sweep = read(Path(arguments.file))
     out = Path(arguments.out) if arguments.out is not None else Path("runs") / f"{sweep.name}_tune"
     tuning = Tuning(sweep, out, threads=arguments.threads)
+    require_trackers(tuning.plan)
     executor = make_executor(arguments, tuning.plan)
     console = Terminal()
     with StopRequest() as stop, console.status("starting") as status:
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> int:
         console.print("stopped; the same command goes on from here")
         return STOPPED
     tuned = out / "tuned.toml"
-    tuned.write_text(write(tuning.tuned(bests)), encoding="utf-8")
+    write_text(tuned, write(tuning.tuned(bests)))
     console.print(f"judge the tuned arms on their own seeds: stablegrad sweep {tuned}", soft_wrap=True)
     return DONE
 

@@ -1,6 +1,7 @@
 """`stablegrad pqn | ppo | dqn | rainbow | cifar | train FILE:Agent`, `resume`, `fork`."""
 
 import argparse
+import contextlib
 import itertools
 import sys
 from collections.abc import Mapping, Sequence
@@ -69,15 +70,25 @@ def resume(argv: list[str]) -> int:
     parser = Parser("resume", "Go on with a run that stopped, exactly where it stopped.",
                     example="stablegrad resume runs/pqn-Breakout-1-0123456789")  # fmt: skip
     parser.add_argument("run", help="the run's folder")
+    parser.add_argument(
+        "--start_over", action="store_true", help="from step 0; what is there is moved into RUN/superseded"
+    )
+    parser.add_argument(
+        "--accept_missing_rows", action="store_true", help="even though lines that the checkpoint counts are gone"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no page")
     add_trust(parser)
     arguments = parser.parse(argv)
     run = api.load_run(arguments.run, trust=arguments.trust)
-    if run.status["state"] == "done":
+    if run.status["state"] == "done" and not arguments.start_over:
         say(f"{run.path} is done: {run.status['step']:,} steps")
         return DONE
+    options = {name: getattr(arguments, name) for name in ("start_over", "accept_missing_rows")}
     return _finish(
-        run.path, lambda bar: api.resume(run.path, trust=run.trust, observers=[bar]), run.config, quiet=arguments.quiet
+        run.path,
+        lambda bar: api.resume(run.path, trust=run.trust, observers=[bar], **options),
+        run.config,
+        quiet=arguments.quiet,
     )
 
 
@@ -190,11 +201,14 @@ def _finish(path: Path, start: Any, config: RunConfig, *, quiet: bool) -> int:
         say(f"error: {error}", file=sys.stderr)
         return FAILED
     if run.status["state"] == "stopped":
-        say(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {again(run)}")
+        with contextlib.suppress(OSError):  # the terminal may be gone, which is why the run stopped
+            say(f"stopped at step {run.status['step']:,}; go on with: stablegrad resume {again(run)}")
         return STOPPED
-    if not quiet:
-        write_report(run.path, run.folder.report, findings=examine(run.path).records(), files=False)
-    say(_summary(run))
+    try:
+        if not quiet:
+            write_report(run.path, run.folder.report, findings=examine(run.path).records(), files=False)
+    finally:
+        say(_summary(run))
     return DONE
 
 

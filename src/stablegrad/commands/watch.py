@@ -1,10 +1,8 @@
 """`stablegrad watch RUN`: the live numbers of a run in the terminal, until it ends."""
 
-import fcntl
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -40,7 +38,6 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
 """A label, and the first of these metrics that the run logs."""
 
 _ENDED = frozenset({"done", "stopped", "failed"})
-_SILENCE_SECONDS = 30.0
 _LONGEST_SECONDS = 86_400
 
 
@@ -63,16 +60,9 @@ def main(argv: list[str]) -> int:
     if arguments.once:
         console.print(screen(examination))
         return DONE
-    seen, changed = _size(path), time.monotonic()
     with Live(screen(examination), console=console, auto_refresh=False) as live:
         while examination.signals.status.get("state") not in _ENDED:
             time.sleep(arguments.every)
-            now = _size(path)
-            if now != seen:
-                seen, changed = now, time.monotonic()
-            elif time.monotonic() - changed > _SILENCE_SECONDS and _is_abandoned(path):
-                live.update(Group(screen(examination), "Nobody is at work on this run any more."), refresh=True)
-                return DONE
             examination = judge(Signals.read(path))
             live.update(screen(examination), refresh=True)
     return DONE
@@ -87,7 +77,10 @@ def screen(examination: Examination) -> RenderableType:
         (signals.path.name or str(signals.path), "bold"),
         f"  {state}  step {signals.last_step:,} of {signals.budget:,} ({share:.0%}){_left(signals)}",
     )
-    parts: list[RenderableType] = [head, ProgressBar(total=1.0, completed=min(share, 1.0), width=60)]
+    parts: list[RenderableType] = [head]
+    if state == "stopped" and "reason" in signals.status:
+        parts.append(Text(f"Nobody trains it: {signals.status['reason']}. `stablegrad resume {signals.path}` goes on."))
+    parts.append(ProgressBar(total=1.0, completed=min(share, 1.0), width=60))
     scores = signals.get("train/episode_return", "train/accuracy")
     if scores is not None:
         name = "return of training games" if "train/episode_return" in signals.series else "training accuracy"
@@ -134,22 +127,3 @@ def _left(signals: Signals) -> str:
     left = float(seconds.values[-1]) / int(seconds.steps[-1]) * max(signals.budget - signals.last_step, 0)
     hours, minutes = divmod(round(left / 60), 60)
     return f", about {hours} h {minutes:02} min left" if hours else f", about {minutes} min left"
-
-
-def _size(path: Path) -> tuple[int, Any]:
-    """Changes whenever the run writes."""
-    metrics, status = path / "metrics.jsonl", path / "status.json"
-    return (
-        metrics.stat().st_size if metrics.exists() else 0,
-        status.stat().st_mtime_ns if status.exists() else None,
-    )
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether no process holds the run's lock; unknown, and so not abandoned, where there never was one."""
-    try:
-        with (path / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -12,6 +12,7 @@ Gradients are measured by hooks on parameters and optimizer, units and ranks on 
 Nothing of the training changes: no parameter, no gradient, no random generator.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,8 +28,8 @@ from stablegrad.diagnostics.parts import run as outputs_of
 from stablegrad.diagnostics.parts import state_values
 from stablegrad.errors import UserError
 from stablegrad.nn import taps
-from stablegrad.runs.files import LineWriter, write_json
-from stablegrad.runs.folder import RunFolder, describe_machine
+from stablegrad.runs.files import LineWriter
+from stablegrad.runs.folder import RunFolder
 from stablegrad.training.recorder import Means
 
 DEFAULT_ROWS = 200
@@ -63,20 +64,27 @@ def record(
         every = max(1, int(total) // DEFAULT_ROWS) if isinstance(total, int | float) else _EVERY
     if every < 1 or batch < 2:
         raise UserError("record needs every >= 1 step and a batch of at least 2 observations")
-    where.mkdir(parents=True, exist_ok=True)
-    write_json(where / "manifest.json", describe_machine())
-    write_json(where / "config.json", settings)
+    held = contextlib.ExitStack()
+    folder = held.enter_context(RunFolder.creating(where, settings))
+    folder.publish()
     network = module if forward is None else _Through(module, forward)
-    return Recording(RunFolder(where), network, optimizer, every=every, batch=batch)
+    return Recording(folder, network, optimizer, every=every, batch=batch, held=held)
 
 
 class Recording:
     """A run that is being written; `record` begins one, `close` (or leaving it as a context) ends it."""
 
     def __init__(
-        self, folder: RunFolder, network: nn.Module, optimizer: torch.optim.Optimizer, *, every: int, batch: int
+        self,
+        folder: RunFolder,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        every: int,
+        batch: int,
+        held: contextlib.ExitStack,
     ) -> None:
-        self.folder = folder
+        self.folder, self._held = folder, held
         self._network, self._every, self._batch = network, every, batch
         self._metrics, self._episodes = LineWriter(folder.metrics), LineWriter(folder.episodes)
         self._gradients = _Gradients(network, optimizer)
@@ -114,7 +122,8 @@ class Recording:
         self._gradients.remove()
         self._metrics.close()
         self._episodes.close()
-        self.folder.set_status(state, self._step, reason=reason)
+        with self._held:
+            self.folder.set_status(state, self._step, reason=reason)
 
     def __enter__(self) -> Self:
         return self

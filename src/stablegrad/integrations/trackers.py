@@ -1,16 +1,19 @@
 """Trackers: optional mirrors of the run folder. A tracker that fails, hangs or is offline never stops a run.
 
-Each mirror works in its own thread behind a bounded queue: training only ever puts a row on the queue, and drops
-it (counted, and said once at the end) when the queue is full. `upload` mirrors a finished run later.
+One that cannot be built is an error before the run starts. From then on each mirror works in its own thread behind a
+bounded queue: training only ever puts a row on the queue, and drops it (counted, and said once at the end) when the
+queue is full. `upload` mirrors a finished run later.
 """
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import queue
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +26,7 @@ log = logging.getLogger("stablegrad")
 
 _QUEUED_ROWS = 1000
 _CLOSE_SECONDS = 5.0
+_OPEN_SECONDS = 10.0
 
 
 class Sink(Protocol):
@@ -39,6 +43,8 @@ SinkFactory = Callable[[Path, Mapping[str, Any]], Sink]
 
 class TensorBoardSink:
     """Event files in RUN/tensorboard. What was written earlier counts up to the first step that is written now."""
+
+    needs = "tensorboard"
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -64,6 +70,8 @@ class TensorBoardSink:
 class WandbSink:
     """A Weights & Biases run whose id is the folder's name, so that a resumed run goes on in it."""
 
+    needs = "wandb"
+
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         import wandb
 
@@ -82,6 +90,8 @@ class WandbSink:
 
 class MlflowSink:
     """An MLflow run named as the folder."""
+
+    needs = "mlflow"
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         import mlflow
@@ -102,6 +112,8 @@ class MlflowSink:
 
 class TrackioSink:
     """A trackio run named as the folder."""
+
+    needs = "trackio"
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         import trackio
@@ -124,9 +136,13 @@ TRACKERS = Registry(
 class Mirror:
     """An observer that hands rows to a sink in a thread of its own."""
 
-    def __init__(self, name: str, open_sink: Callable[[], Sink]) -> None:
+    def __init__(self, name: str, open_sink: Callable[[], Sink], *, must_open: bool = False) -> None:
+        """With `must_open` somebody calls `opened`, and hears what goes wrong there."""
         self.name = name
         self.dropped = 0
+        self._must_open, self._closed = must_open, False
+        self._is_open = threading.Event()
+        self._failure: Exception | None = None
         self._queue: queue.Queue[Mapping[str, Any] | None] = queue.Queue(_QUEUED_ROWS)
         self._thread = threading.Thread(target=self._work, args=(open_sink,), name=f"tracker-{name}", daemon=True)
         self._thread.start()
@@ -140,8 +156,20 @@ class Mirror:
     def on_progress(self, step: int, total: int) -> None:
         pass
 
+    def opened(self, patience: float) -> None:
+        """Wait for the sink to open; one that takes longer goes on opening. UserError with what it raised."""
+        self._is_open.wait(patience)
+        if self._failure is not None:
+            raise UserError(
+                f"--track {self.name}: it cannot be opened ({type(self._failure).__name__}: {self._failure});"
+                " mend that, or leave it out: `stablegrad upload` mirrors a run later"
+            )
+
     def close(self) -> None:
         """Let the sink finish, for a few seconds; a daemon thread that hangs does not keep the process."""
+        if self._closed:
+            return
+        self._closed = True
         deadline = time.monotonic() + _CLOSE_SECONDS
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=_CLOSE_SECONDS)
@@ -156,11 +184,16 @@ class Mirror:
     def _work(self, open_sink: Callable[[], Sink]) -> None:
         try:
             sink = open_sink()
+            self._is_open.set()
             while (row := self._queue.get()) is not None:
                 sink.log(row["step"], scalars_of(row))
             sink.close()
         except Exception as error:  # noqa: BLE001 - whatever somebody's tracker raises, the run goes on
-            log.warning("tracker %s stopped: %s: %s", self.name, type(error).__name__, error)
+            if self._must_open and not self._is_open.is_set():
+                self._failure = error
+                self._is_open.set()
+            else:
+                log.warning("tracker %s stopped: %s: %s", self.name, type(error).__name__, error)
             while self._queue.get() is not None:
                 self.dropped += 1
 
@@ -170,9 +203,34 @@ def scalars_of(row: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "step" and isinstance(value, int | float)}
 
 
-def trackers(names: Sequence[str], path: Path, config: Mapping[str, Any]) -> list[Mirror]:
-    """The mirrors that a config asks for. UserError for an unknown tracker."""
-    return [Mirror(name, functools.partial(factory, path, config)) for name, factory in factories(names)]
+@contextlib.contextmanager
+def mirrored(names: Sequence[str], path: Path, config: Mapping[str, Any], *, begun: bool) -> Iterator[list[Mirror]]:
+    """The mirrors that a config asks for, closed at the end. UserError for an unknown tracker and, where the run has
+    not `begun` yet, for one that cannot be opened."""
+    with contextlib.ExitStack() as opened:
+        mirrors = []
+        for name, factory in factories(names):
+            mirrors.append(Mirror(name, functools.partial(factory, path, config), must_open=not begun))
+            opened.callback(mirrors[-1].close)
+        until = time.monotonic() + _OPEN_SECONDS
+        for mirror in [] if begun else mirrors:
+            mirror.opened(max(0.0, until - time.monotonic()))
+        yield mirrors
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """UserError, with every problem, for trackers that are unknown or whose package is not installed."""
+    problems = [
+        f"--track {name}: {needs} is not installed: pip install 'stablegrad[{name}]', or leave it out"
+        for name, factory in factories(names)
+        if (needs := getattr(factory, "needs", None)) and not _installed(needs)
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def _installed(module: str) -> bool:
+    return module in sys.modules or importlib.util.find_spec(module) is not None
 
 
 def factories(names: Sequence[str]) -> list[tuple[str, SinkFactory]]:

@@ -91,8 +91,10 @@ class Rollout:
     def load_state_dict(self, state: dict[str, Any], **unsaid: Tensor) -> None:
         """Take over a state; `unsaid` are fields, one step [B, *] each, that an earlier version did not store."""
         self.filled = state["filled"]
-        later = {name: step.expand(self.filled, *step.shape) for name, step in unsaid.items()}
-        for name, rows in {**later, **state["fields"]}.items():
+        fields = state["fields"]
+        if fields:  # none where no step was ever stored, which then says what the fields are
+            fields = {name: step.expand(self.filled, *step.shape) for name, step in unsaid.items()} | fields
+        for name, rows in fields.items():
             self._fields[name] = self._allocate(rows, leading=1)
             self._fields[name][: self.filled].copy_(rows)
 

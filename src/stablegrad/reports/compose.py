@@ -120,6 +120,9 @@ def _what_was_run(compared: Study, judgement: Judgement | None) -> Section:
     blocks.append(sections.shared_table(compared))
     metric = judgement.metric if judgement is not None else score_metric(compared.runs)
     blocks.append(sections.runs_table(compared, metric))
+    evaluations = sections.evaluations_table(compared)
+    if evaluations is not None:
+        blocks.append(evaluations)
     return Section("What was run", blocks)
 
 

@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, LogFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from stablegrad.reports import theme
+from stablegrad.runs.files import make_folder, write_bytes, write_text
 from stablegrad.text import printable
 
 Row = Sequence[str | int | float]
@@ -116,13 +117,14 @@ def for_page(svg: str) -> str:
 
 def save(figure: Figure, folder: Path) -> list[Path]:
     """Write NAME.png, NAME.svg (all panels, light colours on white) and NAME.csv into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written = [folder / f"{figure.name}.{suffix}" for suffix in ("png", "svg", "csv")]
-    sheet = _Sheet(figure)
+    sheet, picture = _Sheet(figure), io.BytesIO()
     with mpl.rc_context(theme.rc(savefig_facecolor=theme.PAPER)):
-        sheet.canvas().savefig(written[0], dpi=130)
-    written[1].write_text(sheet.svg(), encoding="utf-8")
-    written[2].write_text(csv_text(figure), encoding="utf-8")
+        sheet.canvas().savefig(picture, format="png", dpi=130)
+    write_bytes(written[0], picture.getvalue())
+    write_text(written[1], sheet.svg())
+    write_text(written[2], csv_text(figure))
     return written
 
 

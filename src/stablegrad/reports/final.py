@@ -10,7 +10,7 @@ import numpy as np
 from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Array
 from stablegrad.reports.curves import FINAL_WINDOW, final_value
-from stablegrad.reports.load import TRAIN_RETURN, Floats, RunRecord
+from stablegrad.reports.load import TRAIN_RETURN, Evaluation, Floats, RunRecord
 from stablegrad.reports.names import percent
 from stablegrad.reports.scores import hns_table_name
 from stablegrad.tables.scores import normaliser
@@ -56,7 +56,21 @@ def counted(runs: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
 
 def score_metric(runs: Sequence[RunRecord]) -> str:
     """What the runs are judged by: evaluations if all have one, else the training score of the curves."""
-    return EVALUATION if runs and all(run.evaluations for run in runs) else curve_metric(runs)
+    return EVALUATION if runs and all(map(judging_evaluation, runs)) else curve_metric(runs)
+
+
+def judging_evaluation(run: RunRecord) -> Evaluation | None:
+    """The evaluation that a run is judged by: the latest, of several at its step the one of the most games.
+
+    One by `stablegrad eval` counts where it was made as the run's config says, at the end of what the run trained.
+    """
+    counted = [
+        evaluation
+        for evaluation in run.evaluations
+        if not evaluation.by_eval
+        or (evaluation.as_configured and evaluation.step >= (1 - FINAL_WINDOW) * run.last_step)
+    ]
+    return max(counted, key=lambda evaluation: (evaluation.step, len(evaluation.scores)), default=None)
 
 
 def curve_metric(runs: Sequence[RunRecord]) -> str:
@@ -78,7 +92,8 @@ def _tests_to_the_end(run: RunRecord) -> bool:
 def final_score(run: RunRecord, metric: str) -> float:
     """Mean raw score of the last evaluation, or a metric's mean over the last tenth of the steps."""
     if metric == EVALUATION:
-        return float(np.mean(run.evaluations[-1].scores)) if run.evaluations else math.nan
+        evaluation = judging_evaluation(run)
+        return math.nan if evaluation is None else float(np.mean(evaluation.scores))
     return final_value(run, metric)
 
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from stablegrad.errors import UserError
 from stablegrad.runs.config import completed
 from stablegrad.runs.files import read_lines, read_object
 from stablegrad.runs.reading import is_number, read_config, read_status
+from stablegrad.runs.records import BY_EVAL
 from stablegrad.text import printable, printable_tree
 
 Floats = NDArray[np.floating[Any]]
@@ -36,11 +37,19 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation of whole games: raw `scores`, played at `step` with this epsilon."""
+    """An evaluation of whole games: raw `scores`, played at `step` with this epsilon, `capped` of them to their cap.
+
+    `by_eval`: made by `stablegrad eval`, where it otherwise was while the run trained. `as_configured`: under the
+    epsilon and the cap of the run's config, of no task that was chosen.
+    """
 
     step: int
     scores: tuple[float, ...]
     epsilon: float | None
+    seed: int | None = None
+    capped: int = 0
+    by_eval: bool = False
+    as_configured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +151,7 @@ def load_run(path: Path) -> RunRecord:
         manifest=printable_tree(_manifest(path / "manifest.json")),
         status=printable_tree(read_status(path)),
         series=series,
-        evaluations=tuple(_evaluations(path / "evaluations.jsonl")),
+        evaluations=tuple(_evaluations(path / "evaluations.jsonl", config)),
     )
 
 
@@ -212,8 +221,21 @@ def _returns_from_episodes(path: Path) -> dict[str, Series]:
     }
 
 
-def _evaluations(path: Path) -> Iterator[Evaluation]:
+def _evaluations(path: Path, config: Mapping[str, Any]) -> Iterator[Evaluation]:
     for record in read_lines(path):
         scores = record.get("scores", record.get("episodes"))
-        if isinstance(scores, list) and scores and all(map(is_number, scores)):
-            yield Evaluation(int(record.get("step", 0)), tuple(map(float, scores)), record.get("epsilon"))
+        if not isinstance(scores, list) or not scores or not all(map(is_number, scores)):
+            continue
+        by_eval = record.get("by") == BY_EVAL
+        as_asked = {"epsilon": config.get("eval_epsilon"), "max_episode_steps": config.get("eval_max_episode_steps")}
+        same = all(wanted is None or record.get(name) == wanted for name, wanted in as_asked.items())
+        seed, capped = record.get("seed"), record.get("capped")
+        yield Evaluation(
+            step=int(record.get("step", 0)),
+            scores=tuple(map(float, scores)),
+            epsilon=record.get("epsilon"),
+            seed=int(seed) if is_number(seed) else None,
+            capped=int(capped) if is_number(capped) else 0,
+            by_eval=by_eval,
+            as_configured=not by_eval or (same and "task" not in record),
+        )

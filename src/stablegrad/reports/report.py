@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stablegrad.reports.load import load_runs
-from stablegrad.runs.files import check_writable
+from stablegrad.runs.files import check_writable, make_folder, write_text
 
 
 def write_report(
@@ -38,18 +38,11 @@ def write_report(
     check_writable(target, f"{target}")
     runs = load_runs([run_dirs] if isinstance(run_dirs, str | Path) else run_dirs)
     document = compose(runs, title=title, command=command, baseline=baseline, findings=findings)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     if files:
         folder = target.with_name(f"{target.stem}_files")
         for figure in document.figures():
             save(figure, folder)
-        _replace(target.with_suffix(".md"), render_markdown(document, figures=folder.name))
-    _replace(target, render_html(document))
+        write_text(target.with_suffix(".md"), render_markdown(document, figures=folder.name))
+    write_text(target, render_html(document))
     return target
-
-
-def _replace(path: Path, text: str) -> None:
-    """A reader never sees half a report."""
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

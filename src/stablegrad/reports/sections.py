@@ -118,6 +118,29 @@ def runs_table(study: Study, metric: str) -> Table:
     return Table(columns, rows, caption, folded=len(rows) > UNFOLDED_ROWS)
 
 
+def evaluations_table(study: Study) -> Table | None:
+    """Every evaluation of whole games, by training or by `stablegrad eval`; None where there is none."""
+    rows = []
+    for arm in study.arms:
+        for run in arm.runs:
+            for made in run.evaluations:
+                scores = np.array(made.scores)
+                error = float(scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else math.nan
+                rows.append([
+                    Cell(str(run.path)), Cell(f"{made.step:,}", made.step), Cell(str(len(scores)), len(scores)),
+                    _number(float(scores.mean())), _number(error),
+                    Cell("" if made.epsilon is None else f"{made.epsilon:g}", made.epsilon),
+                    Cell("" if made.seed is None else str(made.seed), made.seed),
+                    Cell(str(made.capped), made.capped),
+                    Cell("stablegrad eval" if made.by_eval else "in training"),
+                ])  # fmt: skip
+    if not rows:
+        return None
+    columns = ["run", "step", "games", "mean", "standard error", "epsilon", "seed", "cut by the cap", "made"]
+    caption = f"{plural(len(rows), 'evaluation')} of whole games, raw scores"
+    return Table(columns, rows, caption, folded=len(rows) > UNFOLDED_ROWS)
+
+
 def made_by(runs: Sequence[RunRecord], command: str | Sequence[str] | None) -> Section:
     """The exact command and versions, of the report and of the runs."""
     blocks: list[Block] = []

@@ -1,25 +1,34 @@
 """One run's folder on disk: what it is, what it did, and whether somebody is at work in it. Torch-free."""
 
 import contextlib
-import fcntl
+import functools
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from stablegrad import settings
 from stablegrad.errors import UserError
+from stablegrad.runs import files, locks, records
 from stablegrad.runs.config import RunConfig, unknown_settings
 from stablegrad.runs.files import read_lines, read_object, write_json
+from stablegrad.runs.locks import LOCK
 from stablegrad.runs.reading import read_config, read_status
 from stablegrad.runs.trust import Trust, check, names_of
+
+_CONFIG, _MANIFEST, _STATUS, _CHECKPOINTS = "config.json", "manifest.json", "status.json", "checkpoints"
+# In a folder that is being made and is no run yet: from the beginning, and once only the last rename is missing.
+_BEGUN, _READY = ".creating", ".config.json"
+_OURS = (_MANIFEST, _STATUS, _CHECKPOINTS, *records.NAMES)
+_PATIENCE_SECONDS = 1.0
 
 
 class RunLocked(Exception):
@@ -29,40 +38,98 @@ class RunLocked(Exception):
 class RunFolder:
     """Paths and small records of one run. `create` starts one, `open` takes one that exists.
 
-    `trust` says which code that its config names may be imported (see `trust.py`): what is created here is trusted.
+    A folder is a run once it has a `config.json`, which is the last thing that a start or a fork writes. `trust` says
+    which code that this config names may be imported (see `trust.py`): what is created here is trusted.
     """
 
     def __init__(self, path: Path, *, trust: Trust = False) -> None:
         self.path, self.trust = path, trust
-        self.checkpoints = path / "checkpoints"
-        self.metrics = path / "metrics.jsonl"
-        self.episodes = path / "episodes.jsonl"
-        self.evaluations = path / "evaluations.jsonl"
+        self.checkpoints = path / _CHECKPOINTS
+        self.metrics = path / records.METRICS
+        self.episodes = path / records.EPISODES
+        self.evaluations = path / records.EVALUATIONS
         self.report = path / "report.html"
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> "RunFolder":
         """A new run's folder, with its config and manifest. UserError if it holds a run or cannot be written."""
-        cls.check_unused(path)
-        folder = cls(path, trust=names_of(config.flat()))
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            write_json(path / "manifest.json", describe_machine())
-            write_json(path / "config.json", config.flat())
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-        folder.set_status("created", 0)
+        with cls.creating(path, config) as folder:
+            folder.publish()
         return folder
+
+    @classmethod
+    def ensure(cls, path: Path, config: RunConfig) -> "RunFolder":
+        """The run's folder, made where it is not there yet; several processes may ask for it at once."""
+        while not (path / _CONFIG).exists():
+            try:
+                return cls.create(path, config)
+            except RunLocked:
+                continue  # another one makes it now: it has it soon, or is gone
+            except UserError:
+                if not (path / _CONFIG).exists():
+                    raise
+        return cls(path, trust=names_of(config.flat()))
+
+    @classmethod
+    @contextlib.contextmanager
+    def creating(cls, path: Path, config: RunConfig | Mapping[str, Any]) -> Iterator["RunFolder"]:
+        """A new folder, held for this process, that becomes a run by `publish`; without that it goes away again.
+
+        `config` may be a flat mapping too, for somebody else's run.
+        UserError if it holds a run or cannot be written, RunLocked where another process is making one.
+        """
+        cls.check_unused(path)
+        flat = dict(config.flat()) if isinstance(config, RunConfig) else dict(config)
+        folder, new = cls(path, trust=names_of(flat)), not path.exists()
+        try:
+            files.make_folder(path)
+            with folder.lock():
+                cls.check_unused(path)  # somebody may have been faster
+                try:
+                    folder._begin(flat)
+                    yield folder
+                finally:
+                    if not folder.is_run:
+                        with contextlib.suppress(OSError):
+                            folder._clear()
+                            files.remove(path / LOCK)
+                            if new:
+                                files.remove_empty(path)
+        except OSError as error:
+            if folder.is_run:
+                raise
+            raise UserError(f"{path} cannot be written: {files.in_words(error)}") from error
+
+    def prepare(self) -> None:
+        """Of several folders that become runs together: nothing but `publish` is missing any more."""
+        files.rename(self.path / _BEGUN, self.path / _READY)
+
+    def publish(self) -> None:
+        """Make a folder that `creating` gave, or that was prepared, a run; one that is a run stays as it is."""
+        if not self.is_run:
+            files.rename(self.path / (_READY if self.is_prepared else _BEGUN), self.path / _CONFIG)
+
+    @property
+    def is_run(self) -> bool:
+        return (self.path / _CONFIG).is_file()
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a process ended between `prepare` and `publish`."""
+        return (self.path / _READY).is_file() and not self.is_run
 
     @staticmethod
     def check_unused(path: Path, *, minimum_free_bytes: int = 0) -> None:
-        """UserError where `path` holds a run already, is a file, or its disk has less than that much room."""
-        if (path / "config.json").exists():
+        """UserError where `path` holds a run or parts of one, is a file, or its disk has less than that much room."""
+        if (path / _CONFIG).exists():
             raise UserError(
                 f"{path} holds a run already: continue it with `stablegrad resume {path}`, or name another --run_dir"
             )
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file, not a folder for a run")
+        parts = [name for name in _OURS if os.path.lexists(path / name)]
+        if parts and not _is_unfinished(path):
+            raise UserError(f"{path} has {', '.join(parts)} but no {_CONFIG}: put that back, or name another --run_dir")
         existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
         free = shutil.disk_usage(existing).free
         if free < minimum_free_bytes:
@@ -85,12 +152,12 @@ class RunFolder:
         try:
             if later := unknown_settings(flat):
                 raise UserError(
-                    f"{self.path / 'config.json'} has settings that this version of stablegrad does not know"
+                    f"{self.path / _CONFIG} has settings that this version of stablegrad does not know"
                     f" ({', '.join(f'--{name}' for name in later)}): {self._maker} made it, so install that version"
                 )
             return RunConfig.from_flat(flat)
         except (ValueError, KeyError) as error:
-            raise UserError(f"{self.path / 'config.json'} cannot be read: {error}") from error
+            raise UserError(f"{self.path / _CONFIG} cannot be read: {error}") from error
 
     @property
     def _maker(self) -> str:
@@ -102,44 +169,91 @@ class RunFolder:
 
     @property
     def status(self) -> dict[str, Any]:
-        """{"state": created|running|done|stopped|failed, "step": n, "reason": …}."""
+        """{"state": created|running|done|stopped|failed, "step": n, "reason": …}; see `read_status`."""
         return read_status(self.path) or {"state": "created", "step": 0}
 
     def set_status(self, state: str, step: int, *, reason: str | None = None) -> None:
         record = {"state": state, "step": step, "time": time.time()}
-        write_json(self.path / "status.json", record if reason is None else {**record, "reason": reason})
+        write_json(self.path / _STATUS, record if reason is None else {**record, "reason": reason})
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl."""
         return list(read_lines(self.metrics))
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator["RunFolder"]:
         """Hold the folder for this process. RunLocked names who holds it; a killed holder holds nothing."""
-        with (self.path / "lock").open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise RunLocked(f"{self.path} is in use by {holder}: wait for it, or stop it first") from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            yield
+        handle = locks.take(self.path / LOCK, patience=_PATIENCE_SECONDS)
+        if handle is None:
+            holder = locks.holder(self.path / LOCK)
+            raise RunLocked(f"{self.path} is in use by {holder}: wait for it, or stop it first")
+        try:
+            locks.sign(handle)
+            _remove_leftovers(self.path)
+            yield self
+        finally:
+            os.close(handle)
+
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        """Make room for a new run where the making of another was cut off, and write what stands beside its config."""
+        self._clear()
+        write_json(self.path / _BEGUN, config)
+        write_json(self.path / _MANIFEST, describe_machine())
+        self.set_status("created", 0)
+
+    def _clear(self) -> None:
+        """Remove what the making of a run wrote; nothing of it was ever recorded by training."""
+        if _is_unfinished(self.path):
+            for name in _OURS:
+                files.remove(self.path / name)
+            files.sync(self.path)
+            for mark in (_READY, _BEGUN):  # last: as long as one is there, this can be done again
+                files.remove(self.path / mark)
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a process was cut off while it made a run of this folder."""
+    return not (path / _CONFIG).exists() and ((path / _BEGUN).exists() or (path / _READY).exists())
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Files that a process which is gone wrote aside, and did not rename any more."""
+    with contextlib.suppress(OSError):
+        for name in files.names_in(path):
+            match = re.fullmatch(r"\..+\.(\d{1,9})\.\d+", name)
+            if match and not _lives(int(match[1])):
+                files.remove(path / name)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+VERSIONS = ("torch", "numpy", "gymnasium", "ale-py", "minatar", "safetensors")
+"""The packages whose versions a manifest records."""
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Those of them that are installed."""
+    return {name: metadata.version(name) for name in VERSIONS if _installed(name)}
 
 
 def describe_machine() -> dict[str, Any]:
     """What made the run: versions, hardware, git state, command."""
-    packages = ("torch", "numpy", "gymnasium", "ale-py", "minatar", "safetensors")
-    versions = {name: metadata.version(name) for name in packages if _installed(name)}
     return {
         "stablegrad": metadata.version("stablegrad") if _installed("stablegrad") else "source tree",
         "settings": settings.VERSION,
         "python": platform.python_version(),
-        **versions,
+        **versions(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": processor(),
         "cpu_count": os.cpu_count(),
         "git": _git(),
         "command": sys.argv,
@@ -156,7 +270,9 @@ def _installed(name: str) -> bool:
     return True
 
 
-def _cpu() -> str:
+@functools.cache
+def processor() -> str:
+    """The processor's model, as the system names it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

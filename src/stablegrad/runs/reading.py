@@ -6,11 +6,15 @@ from typing import Any, TypeGuard
 
 from stablegrad.errors import UserError
 from stablegrad.runs.files import read_object
+from stablegrad.runs.locks import CLAIM, LOCK, is_held
 from stablegrad.text import quoted
 
 _NUMBERS = ("seed", "total_timesteps", "gamma", "max_grad_norm", "learning_rate", "lr_scale")
 _SIZES = ("mlp_depth", "mlp_width")
 _LISTS = ("task_schedule", "change_points")
+
+GONE = "its process is gone without a word: killed, or the machine went down"
+"""Why a run is stopped that says it is running."""
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -45,7 +49,10 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_status(run: Path) -> dict[str, Any]:
-    """{"state": …, "step": …} and perhaps a "reason" from a run's status.json; empty where it says nothing sound."""
+    """{"state": …, "step": …} and perhaps a "reason" from a run's status.json; empty where it says nothing sound.
+
+    A run that nobody is at work on does not count as running, whatever the last process could still write.
+    """
     try:
         status = read_object(run / "status.json")
     except (OSError, ValueError):
@@ -56,6 +63,9 @@ def read_status(run: Path) -> dict[str, Any]:
     sound = {**status, "step": int(step)}
     if reason is not None:
         sound["reason"] = str(reason)
+    # Where nobody ever locked the folder (a record that another program writes), there is nothing to go by.
+    if state == "running" and (run / LOCK).exists() and not any(is_held(run / name) for name in (LOCK, CLAIM)):
+        sound |= {"state": "stopped", "reason": GONE}
     return sound
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stablegrad.errors import UserError
+from stablegrad.runs import files
 
 Progress = Callable[[int, int | None], None]
 """(bytes done, bytes in all, where the server says how many)."""
@@ -48,10 +50,10 @@ def fetch(
     if target.is_file() and _digest(target, remote.checksum) == remote.checksum:
         return target
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         failure = _transfer(remote.url, part, progress=progress, timeout=timeout)
     except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{folder} cannot be written: {files.in_words(error)}") from error
     if failure is not None:
         arrived = part.stat().st_size if part.exists() else 0
         raise UserError(
@@ -60,12 +62,12 @@ def fetch(
         )
     found = _digest(part, remote.checksum)
     if found != remote.checksum:
-        part.unlink()
+        files.remove(part)
         raise UserError(
             f"{remote.url} is not the published file, or it was damaged on the way: its checksum is {found}"
             f" and should be {remote.checksum}"
         )
-    part.replace(target)
+    files.rename(part, target)
     return target
 
 
@@ -108,12 +110,17 @@ def _transfer_once(url: str, part: Path, *, progress: Progress | None, timeout: 
             have = 0
         length = response.headers.get("Content-Length")
         total = None if length is None else have + int(length)
-        with part.open("ab" if have else "wb") as file:
+        handle = files.open_to_append(part)
+        try:
+            files.cut(part, have)
             while chunk := response.read(_CHUNK):
-                file.write(chunk)
+                files.append(handle, part, chunk)
                 have += len(chunk)
                 if progress is not None:
                     progress(have, total)
+        finally:
+            os.close(handle)
+        files.sync(part)
         if total is not None and have < total:
             raise ConnectionError(f"{have} of {total} bytes")
 

@@ -14,18 +14,18 @@ from typing import Literal
 
 import torch
 
-from stablegrad.agents.base import Batch
+from stablegrad.agents.base import Batch, NonFinite
 from stablegrad.errors import UserError
 from stablegrad.runs import checkpoint
 from stablegrad.runs.config import RunConfig
-from stablegrad.runs.files import write_json
+from stablegrad.runs.files import DiskError, read_bytes, write_json
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.trust import Trust
 from stablegrad.supervised.classifier import load
 from stablegrad.supervised.side_by_side import NotFinite, StackedLearner
 from stablegrad.supervised.stacked import NotStackable
 from stablegrad.supervised.training import SupervisedTraining
-from stablegrad.training.learner import NonFinite, UpdateReport
+from stablegrad.training.learner import UpdateReport
 from stablegrad.training.recorder import Observer
 from stablegrad.training.session import RunFailed
 from stablegrad.training.stop import StopRequest
@@ -59,8 +59,7 @@ def members_of(path: Path, way: Way) -> list[Path]:
     if not (path / f"{way}.json").is_file():
         return []
     try:
-        names = json.loads((path / f"{way}.json").read_bytes())
-        recorded = [Path(member) for member in names]
+        recorded = [Path(member) for member in json.loads(read_bytes(path / f"{way}.json"))]
     except (ValueError, TypeError, RecursionError):
         raise UserError(f"{path / f'{way}.json'} is damaged: it is not a list of folders") from None
     return [member if member.is_dir() else path.resolve().parent / member.name for member in recorded]
@@ -75,10 +74,13 @@ def unfinished(members: Iterable[Path], *, trust: Trust = False) -> list[RunFold
     """Those of the members that can go on: neither done, nor broken, nor (which a warning says) deleted."""
     found = []
     for path in members:
-        if not (path / "config.json").is_file():
+        folder = RunFolder(path, trust=trust)
+        if folder.is_prepared:  # whoever made them was cut off between the first and the last
+            with folder.lock():
+                folder.publish()
+        if not folder.is_run:
             log.warning("%s is not there any more: the other seeds go on without it", path)
             continue
-        folder = RunFolder.open(path, trust=trust)
         if folder.status["state"] != "done" and not broke(folder):
             found.append(folder)
     return found
@@ -130,11 +132,15 @@ class Member(SupervisedTraining):
         """Write the last checkpoint and what became of the run; why it failed, where the disk does not take that."""
         try:
             self._save(required=True)
-        except RunFailed as error:
-            self._set_failed(error)
+            self.folder.set_status("done" if self.step >= self.total_steps else "stopped", self.step)
+        except (RunFailed, DiskError) as error:
+            self.give_up(error)
             return str(error)
-        self.folder.set_status("done" if self.step >= self.total_steps else "stopped", self.step)
         return None
+
+    def give_up(self, error: Exception) -> None:
+        """Record that training ended with an error; the last checkpoint stands."""
+        self._set_failed(error)
 
     def fail(self, batch: Batch, reason: str) -> str:
         """Leave what is needed to see why this member cannot go on; a sentence that says where."""
@@ -163,11 +169,20 @@ class StackedTraining:
         self._failures: list[str] = []
         self._stack()
 
-    def attach(self, folders: Sequence[RunFolder], observers: Sequence[Iterable[Observer]] = ()) -> None:
-        """Train in these folders, from the newest checkpoint that all of them have; `observers` are by member."""
+    def attach(
+        self,
+        folders: Sequence[RunFolder],
+        observers: Sequence[Iterable[Observer]] = (),
+        *,
+        accept_missing_rows: bool = False,
+    ) -> None:
+        """Train in these folders, from the newest checkpoint that all of them have; `observers` are by member.
+
+        Raises as `Session.attach` does.
+        """
         step = _common_step(folders)
         for member, folder, watching in zip(self.members, folders, observers or [()] * len(folders), strict=True):
-            member.attach(folder, watching, not_after=step)
+            member.attach(folder, watching, not_after=step, accept_missing_rows=accept_missing_rows)
         self.learner.gather()
 
     def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
@@ -175,6 +190,25 @@ class StackedTraining:
 
         Raises RunFailed at the end when members had to be left behind, or their last checkpoint found no room.
         """
+        try:
+            self._train(stop)
+        except Exception as error:
+            for member in self.members:
+                member.give_up(error)
+            if isinstance(error, DiskError):
+                where = self.members[0].folder.path
+                raise RunFailed(f"{error}; mend that, then `stablegrad resume {where}`") from error
+            raise
+        self._failures += [failure for member in self.members if (failure := member.end()) is not None]
+        if self._failures:
+            raise RunFailed("; ".join(self._failures))
+        return "done" if all(member.step >= member.total_steps for member in self.members) else "stopped"
+
+    def close(self) -> None:
+        for member in self.members:
+            member.close()
+
+    def _train(self, stop: StopRequest) -> None:
         for member in self.members:
             member.begin()
         while self.members and self.members[0].step < self.members[0].total_steps and not stop:
@@ -184,14 +218,6 @@ class StackedTraining:
                 for member in self.members:
                     member.save()
         self.learner.scatter()
-        self._failures += [failure for member in self.members if (failure := member.end()) is not None]
-        if self._failures:
-            raise RunFailed("; ".join(self._failures))
-        return "done" if all(member.step >= member.total_steps for member in self.members) else "stopped"
-
-    def close(self) -> None:
-        for member in self.members:
-            member.close()
 
     def _stack(self) -> None:
         agents = [member.agent for member in self.members]
@@ -225,8 +251,16 @@ class StackedTraining:
 
 
 def _common_step(folders: Sequence[RunFolder]) -> int:
-    """The newest step at which every folder has a valid checkpoint; 0 when there is none."""
-    return max(set.intersection(*({0, *_valid_steps(folder)} for folder in folders)))
+    """The newest step at which every folder has a valid checkpoint; 0 where one has none, for it to say why."""
+    steps = [set(_valid_steps(folder)) for folder in folders]
+    common = set.intersection(*steps)
+    if not common and all(steps):
+        names = ", ".join(str(folder.path) for folder in folders)
+        raise UserError(
+            f"{names} have no valid checkpoint of the same step, from which they could go on side by side:"
+            f" begin again at step 0 with `stablegrad resume {folders[0].path} --start_over`"
+        )
+    return max(common, default=0)
 
 
 def _valid_steps(folder: RunFolder) -> Iterator[int]:

@@ -18,12 +18,11 @@ from typing import Any, Self
 
 from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
-from stablegrad.runs.files import read_object, write_json
+from stablegrad.runs.files import in_words, make_folder, read_object, write_json, write_text
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.reading import is_number, read_config
 from stablegrad.runs.trust import check, names_of
 from stablegrad.sweeps.grid import Plan
-from stablegrad.sweeps.process import is_claimed
 from stablegrad.sweeps.progress import Progress, progress_of
 from stablegrad.text import quoted
 
@@ -64,8 +63,8 @@ class SweepFolder:
         if (path / "config.json").exists():
             raise UserError(f"{path} is the folder of a run: name another --out for the sweep")
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "sweep.toml").write_text(text, encoding="utf-8")
+            make_folder(path)
+            write_text(path / "sweep.toml", text)
             write_json(path / _LIST, {
                 "name": plan.name,
                 "slots": slots,
@@ -74,7 +73,7 @@ class SweepFolder:
                 "cells": [asdict(entry) for entry in folder.entries],
             })  # fmt: skip
         except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+            raise UserError(f"{path} cannot be written: {in_words(error)}") from error
         return folder
 
     @classmethod
@@ -84,7 +83,7 @@ class SweepFolder:
             record = read_object(path / _LIST)
             entries = tuple(_entry(cell) for cell in record["cells"])
             return cls(path, str(record["name"]), max(1, int(record["slots"])), entries)
-        except OSError:
+        except FileNotFoundError:
             raise UserError(f"{path} holds no sweep: it has no {_LIST}") from None
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{path / _LIST} cannot be read: {error}") from error
@@ -93,17 +92,11 @@ class SweepFolder:
         return self.path / entry.run
 
     def progress(self, entry: Entry) -> Progress:
-        """How far a cell is: created, running, done, stopped or failed, or `waiting` where nothing was started.
-
-        A run that says it is running, but that nobody is at work on, was killed: it counts as stopped.
-        """
+        """How far a cell is: created, running, done, stopped or failed, or `waiting` where nothing was started."""
         path = self.run_path(entry)
         if not (path / "config.json").exists():
             return Progress(path, WAITING, 0, entry.total, {})
-        now = progress_of(path, total=entry.total)
-        if now.state == "running" and not is_claimed(path):
-            return Progress(path, "stopped", now.step, now.total, now.row)
-        return now
+        return progress_of(path, total=entry.total)
 
     def missing(self, plan: Plan, *, retry: bool) -> Iterator[Path]:
         """The folders of the cells that are not done, each made when it is asked for; `retry` takes in failed ones.
@@ -151,13 +144,6 @@ def ensure_run(parent: Path, config: RunConfig) -> Path:
 
     UserError where one is there that names other code than the configuration does: it is going to be trained.
     """
-    path = parent / config.name
-    if not (path / "config.json").exists():
-        try:
-            RunFolder.create(path, config)
-        except UserError:
-            # Another process over the same storage was faster.
-            if not (path / "config.json").exists():
-                raise
+    path = RunFolder.ensure(parent / config.name, config).path
     check(path, read_config(path), names_of(config.flat()))
     return path

@@ -5,7 +5,7 @@ until both are gone, so a run is never trained twice at once, whoever was killed
 another terminal or on another machine over the same storage.
 """
 
-import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -14,7 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stablegrad.errors import DONE, FAILED, STOPPED
+from stablegrad.runs import files, locks
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.locks import CLAIM
+
+log = logging.getLogger("stablegrad")
 
 _PATIENCE_SECONDS = 60.0
 _LOG_TAIL_BYTES = 8192
@@ -22,24 +26,7 @@ _LOG_TAIL_BYTES = 8192
 
 def claim(folder: Path) -> int | None:
     """An open, locked file: the claim on a run; None where another process holds it. Closing it gives it up."""
-    handle = os.open(folder / "claim", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def is_claimed(folder: Path) -> bool:
-    """Whether some sweep is at work on the run now."""
-    if not (folder / "claim").exists():
-        return False
-    handle = claim(folder)
-    if handle is None:
-        return True
-    os.close(handle)
-    return False
+    return locks.take(folder / CLAIM)
 
 
 class RunProcess:
@@ -56,17 +43,20 @@ class RunProcess:
     def start(cls, folder: Path, claimed: int, *, threads: int, environment: Mapping[str, str]) -> "RunProcess":
         """Train `folder` with `threads` CPU threads; `environment` is added to the process's own."""
         counts = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        with (folder / "log.txt").open("ab") as log:
-            log_start = log.seek(0, os.SEEK_END)
+        output = files.open_to_append(folder / "log.txt")
+        try:
+            log_start = os.fstat(output).st_size
             process = subprocess.Popen(
                 [sys.executable, "-m", "stablegrad.sweeps.child", str(folder)],
                 stdin=subprocess.PIPE,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **counts, **environment},
                 pass_fds=(claimed,),
                 start_new_session=True,
             )
+        finally:
+            os.close(output)
         return cls(folder, process, claimed, log_start)
 
     def poll(self) -> int | None:
@@ -111,7 +101,10 @@ class RunProcess:
         if code == STOPPED or (self._asked and code < 0):
             return STOPPED
         if status["state"] != "failed":
-            run.set_status("failed", int(status["step"]), reason=self._reason(code))
+            try:
+                run.set_status("failed", status["step"], reason=self._reason(code))
+            except OSError as error:
+                log.warning("%s failed (%s), which could not be recorded: %s", self.folder, self._reason(code), error)
         return FAILED
 
     def _reason(self, code: int) -> str:
@@ -123,9 +116,12 @@ class RunProcess:
 
     def _last_words(self) -> str:
         """The line of this process's part of the log that says most: its error message, or its last line."""
-        with (self.folder / "log.txt").open("rb") as log:
-            end = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, end - _LOG_TAIL_BYTES))
-            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+        path = self.folder / "log.txt"
+        try:
+            end = path.stat().st_size
+            text = files.read_part(path, max(self._log_start, end - _LOG_TAIL_BYTES), end)
+        except OSError:
+            return ""
+        lines = [line.strip() for line in text.decode(errors="replace").splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("error: ")]
         return (errors or lines or [""])[-1]

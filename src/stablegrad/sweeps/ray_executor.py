@@ -6,6 +6,10 @@ gives its tasks to another one, and the runs go on from their checkpoints: nothi
 
 import logging
 import os
+import re
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +24,9 @@ from stablegrad.sweeps.process import RunProcess, claim
 log = logging.getLogger("stablegrad")
 
 _POLL_SECONDS = 0.25
+_ANSWER_SECONDS = 10.0
+_CLUSTER_SECONDS = 60.0
+_PROBE = "import logging, sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.ERROR)"
 # More than there is room for, so that none waits for the driver when another ends.
 _SUBMITTED_PER_SLOT = 2
 
@@ -126,8 +133,36 @@ def _connect(address: str | None) -> Any:
         return ray
     # Ray's usage reports go to a third party; whoever wants to send them can say so in the environment.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is not None:
+        _require_cluster(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except ConnectionError as error:
         raise UserError(f"--address {address}: no Ray cluster answers there ({error})") from None
     return ray
+
+
+def _require_cluster(address: str) -> None:
+    """UserError, within a stated time, where no Ray cluster answers at `address`: Ray itself waits for minutes."""
+    host = re.fullmatch(r"\[?([^/\]]+)\]?:(\d{1,5})", address)
+    if host is not None:
+        try:
+            socket.create_connection((host[1], int(host[2])), timeout=_ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise UserError(
+                f"--address {address}: nothing answers there ({error}); `ray status` on a node of the cluster tells"
+                " its address"
+            ) from None
+    try:
+        # In a process of its own, which can be ended: what waits inside Ray cannot.
+        tried = subprocess.run(
+            [sys.executable, "-c", _PROBE, address], capture_output=True, text=True, timeout=_CLUSTER_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"--address {address}: what answers there is no Ray cluster, or did not let a driver in within"
+            f" {_CLUSTER_SECONDS:.0f} seconds"
+        ) from None
+    if tried.returncode != 0:
+        said = (tried.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise UserError(f"--address {address}: no Ray cluster answers there ({said})")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stablegrad.errors import UserError
-from stablegrad.runs.files import read_lines
+from stablegrad.runs.files import cut, make_folder, names_in, read_bytes, read_lines, remove
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.reading import is_number
 from stablegrad.sweeps.file import ArmEntry, SweepFile
@@ -64,7 +64,7 @@ class Tuning:
 
         In a round every arm tries `batch` settings; `on_round` is told how far they are after each.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         claimed = claim(self.folder)
         if claimed is None:
             raise UserError(f"{self.folder}: another process is tuning there: wait for it, or stop it first")
@@ -222,7 +222,8 @@ def _mend(journal: Path) -> None:
 
     Only for the holder of the folder's claim.
     """
-    for leftover in journal.parent.glob(f"{journal.name}.lock*"):
-        leftover.unlink()
-    with contextlib.suppress(FileNotFoundError), journal.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+    for name in names_in(journal.parent):
+        if name.startswith(f"{journal.name}.lock"):
+            remove(journal.parent / name)
+    with contextlib.suppress(FileNotFoundError):
+        cut(journal, read_bytes(journal).rfind(b"\n") + 1)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stablegrad.agents.base import Algorithm, Batch, LossOutput
+from stablegrad.agents.base import Algorithm, Batch, LossOutput, NonFinite
 from stablegrad.agents.own import check_batch, check_loss
 from stablegrad.diagnostics.gradients import cosines
 from stablegrad.nn import advance_power_iteration_, taps
@@ -24,10 +24,6 @@ from stablegrad.training.optimizers import build_optimizer
 
 _SETTINGS = frozenset({"eps", "weight_decay", "update_probability"})
 """What an optimizer's groups have from an OptimizerSpec, and may change between two steps."""
-
-
-class NonFinite(Exception):
-    """A loss or gradient that is not finite; the parameters are still those from before the update."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stablegrad.agents import AGENTS
-from stablegrad.agents.base import Agent, AgentSetup
+from stablegrad.agents.base import Agent, AgentSetup, NonFinite
 from stablegrad.agents.own import check_actions, check_built
 from stablegrad.envs import make
 from stablegrad.envs.base import EpisodeEnd, VectorEnv, episode_seed
@@ -93,6 +93,10 @@ class Training(Session):
     def normalise(self) -> Callable[[float], float] | None:
         return None if self.env_spec.task_schedule else normaliser(self.env_spec.game)
 
+    @property
+    def inexact(self) -> list[str]:
+        return [] if self.envs.exact_resume else ["games that begin anew, which their back end cannot continue"]
+
     def close(self) -> None:
         self.envs.close()
         super().close()
@@ -102,7 +106,10 @@ class Training(Session):
         if self.budget.fresh_networks and self._task_ends():
             self._start_afresh()
         start = time.perf_counter()
-        actions = self.agent.act(self.envs.obs)
+        try:
+            actions = self.agent.act(self.envs.obs)
+        except NonFinite as error:
+            raise NonFinite(f"{error}. {self._save_failure({'obs': torch.tensor(self.envs.obs)}, error)}") from error
         if self._own:
             check_actions(self.agent, actions, self.envs.action_space, num_envs=self.envs.num_envs, method="act")
         acted = time.perf_counter()

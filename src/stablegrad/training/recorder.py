@@ -12,6 +12,7 @@ from stablegrad.diagnostics.catalogue import of_group
 from stablegrad.envs.base import EpisodeEnd
 from stablegrad.runs.files import LineWriter
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.records import SharedLines
 from stablegrad.training.learner import UpdateReport
 
 log = logging.getLogger("stablegrad")
@@ -85,7 +86,7 @@ class Recorder:
         self._observers = list(observers)
         self._metrics = LineWriter(folder.metrics)
         self._episodes = LineWriter(folder.episodes)
-        self._evaluations = LineWriter(folder.evaluations)
+        self._evaluations = SharedLines(folder.evaluations)
         self._means = Means()
         self._latest: dict[str, float] = {}
         self._scores: list[float] = []
@@ -155,7 +156,7 @@ class Recorder:
 
     def close(self) -> None:
         self._tell("close")
-        for writer in (self._metrics, self._episodes, self._evaluations):
+        for writer in (self._metrics, self._episodes):
             writer.close()
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,17 +169,10 @@ class Recorder:
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Take over a state; lines written behind it are dropped, the run will write them again."""
-        for writer, cursor in zip((self._metrics, self._episodes, self._evaluations), state["cursors"], strict=True):
-            writer.cut(cursor)
+        """Take over a state. The files have been let end where it says (`records.rewind`)."""
         self._means.load_state_dict(state["means"], device)
         self._latest = dict(state["latest"])
         self._scores, self._lengths = list(state["scores"]), list(state["lengths"])
-
-    def start_over(self) -> None:
-        """Drop every line: a run without a valid checkpoint starts at step 0 again."""
-        for writer in (self._metrics, self._episodes, self._evaluations):
-            writer.cut(0)
 
     def _tell(self, what: str, *values: Any) -> None:
         for observer in list(self._observers):

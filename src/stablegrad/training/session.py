@@ -1,6 +1,5 @@
 """What every training has: a folder, rows, probes, checkpoints, an end. How it gets its batches is for subclasses."""
 
-import errno
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -11,17 +10,19 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from stablegrad.agents.base import Algorithm, Batch
+from stablegrad.agents.base import Algorithm, Batch, NonFinite
 from stablegrad.agents.own import check_metrics
 from stablegrad.diagnostics.catalogue import of_group
 from stablegrad.errors import UserError
 from stablegrad.plasticity.base import Intervention
 from stablegrad.registry import blamed, in_words, is_user_file, users_code
-from stablegrad.runs import checkpoint
+from stablegrad.runs import checkpoint, files, records
 from stablegrad.runs.config import RunConfig, differences
+from stablegrad.runs.files import DiskError
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.tree import encode
-from stablegrad.training.learner import Learner, NonFinite
+from stablegrad.training import numerics
+from stablegrad.training.learner import Learner
 from stablegrad.training.probing import Prober, gather, updates_between
 from stablegrad.training.recorder import Observer, Recorder
 from stablegrad.training.stop import StopRequest
@@ -97,53 +98,75 @@ class Session(ABC):
     def _advance(self) -> None:
         """Move `step` on, learn, and write what is due."""
 
-    def attach(self, folder: RunFolder, observers: Iterable[Observer] = (), *, not_after: int | None = None) -> None:
-        """Train in `folder`: from its newest valid checkpoint (up to a step), or from step 0 when there is none."""
-        self.folder = folder
-        self.recorder = Recorder(folder, layers=self.learner.layers, normalise=self.normalise, observers=observers)
-        newest = checkpoint.load_newest(folder.checkpoints, warn=log.warning, not_after=not_after)
+    def attach(
+        self,
+        folder: RunFolder,
+        observers: Iterable[Observer] = (),
+        *,
+        not_after: int | None = None,
+        accept_missing_rows: bool = False,
+    ) -> None:
+        """Train in `folder`: from its newest valid checkpoint (up to a step), or in a new one from step 0.
+
+        What the folder records after that checkpoint is moved aside. UserError, with nothing changed, where there is
+        no valid checkpoint though there was one, or where rows that it counts are gone and that is not accepted.
+        """
+        self.folder, self._made_under = folder, numerics.here(self.config.run.device)
+        problems: list[str] = []
+        newest = checkpoint.load_newest(folder.checkpoints, warn=problems.append, not_after=not_after)
         if newest is None:
-            self.recorder.start_over()
+            _require_new(folder, problems)
         else:
-            self.load_state_dict(newest.state)
+            for problem in problems:
+                log.warning("%s", problem)
+            self._take_over(newest)
+            self._rewind(newest, accept_missing_rows=accept_missing_rows)
+        self.recorder = Recorder(folder, layers=self.learner.layers, normalise=self.normalise, observers=observers)
+        if newest is None:
+            self._write_checkpoint()
+        else:
             self.recorder.load_state_dict(newest.state["recorder"], torch.device(self.config.run.device))
             self._last_checkpoint = newest.path
 
     def run(self, stop: StopRequest) -> Literal["done", "stopped"]:
-        """Train to the end, or until `stop`; either way the last thing written is a checkpoint."""
+        """Train to the end, or until `stop`; either way the last thing written is a checkpoint.
+
+        Raises RunFailed where it cannot go on: the checkpoint before stands, and the folder's status says why.
+        """
         self._clock = time.perf_counter()
         if not self.step:
             for remark in self.config.remarks():
                 log.warning("%s: %s", self.folder.path, remark)
-        self.folder.set_status("running", self.step)
         try:
+            self.folder.set_status("running", self.step)
             while self.step < self.total_steps and not stop:
                 self._advance()
                 if self.step >= self._due["checkpoint"] and self.agent.boundary:
                     self._due["checkpoint"] = self.step + self.config.run.checkpoint_every
                     self._save(required=False)
             self._save(required=True)
+            outcome: Literal["done", "stopped"] = "done" if self.step >= self.total_steps else "stopped"
+            self.folder.set_status(outcome, self.step)
         except NonFinite as error:
             self._set_failed(error)
             raise RunFailed(
                 f"{self.folder.path}: at step {self.step}, update {self.learner.updates + 1}: {error}"
             ) from error
-        except RunFailed as error:
+        except DiskError as error:
             self._set_failed(error)
-            raise
+            raise RunFailed(f"{error}; mend that, then `stablegrad resume {self.folder.path}`") from error
         except (Exception, SystemExit) as error:
             # The user's: an environment that breaks a promise, or a line of a file of theirs that raised.
             if not isinstance(error, UserError) and blamed(error) is None:
+                self._set_failed(error)
                 raise
             failed = f"at step {self.step:,}: {error if isinstance(error, UserError) else in_words(error)}"
             self._set_failed(failed)
             raise RunFailed(f"{self.folder.path}: {failed}") from error
-        outcome: Literal["done", "stopped"] = "done" if self.step >= self.total_steps else "stopped"
         if outcome == "done" and not self.learner.updates:
             log.warning(
                 "%s: %d steps were too few for a single update: nothing was learned", self.folder.path, self.step
             )
-        self.folder.set_status(outcome, self.step)
         return outcome
 
     def close(self) -> None:
@@ -238,23 +261,64 @@ class Session(ABC):
         self._clock = now
         return self.seconds
 
-    def _save(self, *, required: bool) -> None:
+    def _take_over(self, newest: checkpoint.Loaded) -> None:
+        """Go on from a checkpoint's state, and say where that cannot be exact. UserError where it does not fit."""
         try:
-            self._last_checkpoint = checkpoint.save(
-                self.folder.checkpoints,
-                self.step,
-                self.state_dict(),
-                keep=self.config.run.keep_checkpoints,
-                previous=self._last_checkpoint,
+            self.load_state_dict(newest.state)
+        except UserError:
+            raise
+        except Exception as error:  # an agent may be anybody's, and may have changed since
+            raise UserError(f"{newest.path} does not fit this agent: {type(error).__name__}: {error}") from error
+        before = newest.made_under or numerics.of_manifest(self.folder.path)
+        changed = numerics.changes(before, self._made_under) + self.inexact
+        if changed and self.step < self.total_steps:
+            log.warning(
+                "%s goes on with %s: its last bits may differ from those of a run that was never stopped",
+                self.folder.path,
+                ", ".join(changed),
             )
-        except OSError as error:
-            reason = _in_words(error)
+
+    @property
+    def inexact(self) -> list[str]:
+        """What of this run no checkpoint can hold, for a sentence."""
+        return []
+
+    def _rewind(self, newest: checkpoint.Loaded, *, accept_missing_rows: bool) -> None:
+        """Let the records end where the checkpoint does; UserError where lines are gone that it counts."""
+        path, cursors = self.folder.path, newest.state["recorder"]["cursors"]
+        if missing := records.missing(path, cursors):
+            if not accept_missing_rows:
+                raise UserError([
+                    f"{path}: {missing[0]}", *missing[1:],
+                    f"put back what is missing, or go on without it: `stablegrad resume {path} --accept_missing_rows`",
+                ])  # fmt: skip
+            log.warning("%s goes on although %s", path, "; ".join(missing))
+            cursors = records.usable(path, cursors)
+        later = [old for old in checkpoint.paths(self.folder.checkpoints) if checkpoint.step_of(old) > self.step]
+        if aside := records.rewind(path, cursors, later, step=self.step):
+            log.warning("%s goes on at step %d: what it recorded after that is in %s", path, self.step, aside)
+
+    def _write_checkpoint(self) -> None:
+        self._last_checkpoint = checkpoint.save(
+            self.folder.checkpoints,
+            self.step,
+            self.state_dict(),
+            keep=self.config.run.keep_checkpoints,
+            previous=self._last_checkpoint,
+            made_under=self._made_under,
+        )
+
+    def _save(self, *, required: bool) -> None:
+        """Write a checkpoint. On the way one may be left out: the next may find room, and the one before stands."""
+        try:
+            self._write_checkpoint()
+        except DiskError as error:
             if required:
                 raise RunFailed(
-                    f"{self.folder.path}: the last checkpoint could not be written ({reason});"
+                    f"{self.folder.path}: the last checkpoint could not be written ({error.words});"
                     f" mend that, then `stablegrad resume {self.folder.path}`"
                 ) from error
-            log.warning("checkpoint at step %d not written (%s); the earlier ones stand", self.step, reason)
+            log.warning("checkpoint at step %d not written (%s); the earlier ones stand", self.step, error.words)
         else:
             self.folder.set_status("running", self.step)
 
@@ -270,16 +334,16 @@ class Session(ABC):
         try:
             checkpoint.save(folder, self.step, tree, keep=1)
         except OSError as unwritten:
-            log.warning("%s not written (%s)", folder, _in_words(unwritten))
-            return f"The parameters before the update and its batch could not be written ({_in_words(unwritten)})"
+            log.warning("%s not written (%s)", folder, files.in_words(unwritten))
+            return f"The parameters before the update and its batch could not be written ({files.in_words(unwritten)})"
         return f"The parameters before the update and its batch are in {folder}"
 
-    def _set_failed(self, error: Exception | str) -> None:
+    def _set_failed(self, error: BaseException | str) -> None:
         """Record the end of the run; a disk that does not take even that must not hide what ended it."""
         try:
             self.folder.set_status("failed", self.step, reason=str(error))
         except OSError as unwritten:
-            log.warning("%s: its status is not written (%s)", self.folder.path, _in_words(unwritten))
+            log.warning("%s: its status is not written (%s)", self.folder.path, files.in_words(unwritten))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -309,5 +373,24 @@ class Session(ABC):
         self._clock = time.perf_counter()
 
 
-def _in_words(error: OSError) -> str:
-    return "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error)
+def start_over(folder: RunFolder) -> None:
+    """Let a run's folder be that of one that has not begun; what it records is moved into `superseded`."""
+    folder.set_status("stopped", folder.status["step"], reason="it was to start over")
+    if aside := records.rewind(
+        folder.path, [0, 0, 0], checkpoint.paths(folder.checkpoints), step=0, all_evaluations=True
+    ):
+        log.warning("%s starts over: what it recorded is in %s", folder.path, aside)
+    folder.set_status("created", 0)
+
+
+def _require_new(folder: RunFolder, problems: Sequence[str]) -> None:
+    """UserError where a folder without a valid checkpoint is anything but a run that has made no step."""
+    recorded = records.recorded(folder.path)
+    if folder.status["step"] == 0 and not recorded and not problems:
+        return
+    has = f"; it has {', '.join(recorded)}" if recorded else ""
+    raise UserError([
+        f"{folder.path} has no valid checkpoint to go on from{has}", *problems,
+        f"put one back, or begin again at step 0: `stablegrad resume {folder.path} --start_over`"
+        f" moves what is there into {records.SUPERSEDED}/",
+    ])  # fmt: skip

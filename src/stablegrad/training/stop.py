@@ -1,4 +1,5 @@
-"""Being asked to stop: SIGINT, SIGTERM and the batch systems' USR1, USR2 set a flag; a second one ends at once."""
+"""Being asked to stop: SIGINT, SIGTERM, SIGHUP (the terminal is closed) and the batch systems' USR1, USR2 set a flag; a
+second one ends at once."""
 
 import signal
 import threading
@@ -17,8 +18,10 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-                self._previous[number] = signal.signal(number, self._remember)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                # nohup has a run outlive its terminal.
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(

@@ -2,7 +2,6 @@
 
 import importlib.util
 import itertools
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from stablegrad.envs import EnvSpec
 from stablegrad.envs.render import Rendering
 from stablegrad.errors import UserError
+from stablegrad.runs import files
 from stablegrad.runs.files import check_writable
 from stablegrad.training.evaluate import Evaluation
 
@@ -58,9 +58,12 @@ class Video:
                     f"the game that was scored {evaluation.scores[0]:g} played again to {score:g}: the environment is"
                     " not a function of its seed and actions, so there is no video of it"
                 )
-            os.replace(unfinished, self.path)
+            files.sync(unfinished)
+            files.rename(unfinished, self.path)
+        except OSError as error:
+            raise files.DiskError(self.path, "written", error) from error
         finally:
-            unfinished.unlink(missing_ok=True)
+            files.remove(unfinished)
         return pictures
 
     def close(self) -> None:
