@@ -274,6 +274,20 @@ class Quits(Says):
         raise SystemExit(0)
 
 
+def test_an_environment_without_spaces_is_refused():
+    class Bare(OldGame):
+        action_space = None
+
+    with pytest.raises(UserError, match="Says-v0 has no action_space: set it to one of"):
+        built(Bare)
+
+
+def test_copies_with_other_spaces_are_refused():
+    sizes = iter((3, 3, 4))
+    with pytest.raises(UserError, match=r"environment 2 has other spaces \(Box\(-1\.0, 1\.0, \(4,\), float32\)"):
+        built(lambda: says(spaces.Box(-1, 1, (next(sizes),), np.float32))(), num_envs=3)
+
+
 def test_what_an_environment_raises_is_one_error_that_says_where():
     with pytest.raises(
         BrokenPromise, match=r"at step 1 .*: step\(0 \(int\)\) ended with KeyError: 'door' \(.*line \d+\)"

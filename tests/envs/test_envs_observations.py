@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 from says_env import VECTOR, built, says
 
-from stablegrad.envs import EnvSpec
+from stablegrad.envs import EnvSpec, make
 from stablegrad.envs.border import BrokenPromise
 from stablegrad.envs.contract import violations
 from stablegrad.envs.observations import Observations, channels_last
@@ -186,3 +186,43 @@ def test_runs_of_the_first_version_read_observations_as_they_did():
         old.show(arrays, row)
         assert np.array_equal(row, spaces.flatten(space, sample).astype(np.float32))
         assert Observations(space).space.shape != (numbers,), "the control: today's reading is another one"
+
+
+def test_a_schedule_shows_the_parts_of_its_games_and_moves_none_of_their_places(tmp_path):
+    (tmp_path / "robot.py").write_text(_ROBOT)
+    task = f"{tmp_path}/robot.py:Robot"
+    spec = EnvSpec.resolve({"task_schedule": [task, f"{task}+flip_reward"], "change_points": [4]})
+    env = make(spec, num_envs=1, seed=1)
+    assert isinstance(env.observation_space, PartsBox)
+    steps = [env.step(np.zeros(1, int)) for _ in range(6)]
+    assert [step.reward.tolist() for step in steps] == [[1.0]] * 4 + [[-1.0]] * 2
+    assert env.observation_space.apart(env.obs)["touch"].tolist() == [[1.0, 1.0]]
+    with pytest.raises(UserError, match="permute_obs changes the order of one image or one vector"):
+        make(
+            EnvSpec.resolve({"task_schedule": [task, f"{task}+permute_obs:1"], "change_points": [4]}),
+            num_envs=1,
+            seed=1,
+        )
+
+
+_ROBOT = """
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Robot(gymnasium.Env):
+    observation_space = spaces.Dict(
+        {"camera": spaces.Box(0, 255, (6, 6, 3), np.uint8), "touch": spaces.Box(-1, 1, (2,), np.float32)}
+    )
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        return self._look(), {}
+
+    def step(self, action):
+        return self._look(), 1.0, False, False, {}
+
+    def _look(self):
+        return {"camera": np.zeros((6, 6, 3), np.uint8), "touch": np.ones(2, np.float32)}
+"""

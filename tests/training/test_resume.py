@@ -11,6 +11,7 @@ from stablegrad.replay.segments import SegmentedArray
 from stablegrad.runs import checkpoint
 
 LEARNING = Path(__file__).parents[1] / "learning"
+PROBED = {"diagnostics": "full", "diagnostics_every": 192}
 TWO_SENSES = f"{LEARNING}/tiny_envs.py:TwoSenses"
 
 CASES = [
@@ -32,7 +33,7 @@ CASES = [
     pytest.param("dqn", {**DQN, **TINY_ATARI, "double": True}, id="dqn-atari"),
     *(
         pytest.param(algo, {"env_id": TWO_SENSES, "cnn_size": 2, **settings}, id=f"{algo}-parts")
-        for algo, settings in (("pqn", PQN), ("ppo", PPO), ("dqn", DQN), ("rainbow", RAINBOW))
+        for algo, settings in (("pqn", {**PQN, **PROBED}), ("ppo", PPO), ("dqn", DQN), ("rainbow", RAINBOW))
     ),
 ]
 

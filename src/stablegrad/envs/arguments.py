@@ -19,6 +19,8 @@ def as_texts(given: Any) -> tuple[str, ...]:
     """
     if isinstance(given, Mapping):
         given = [f"{key}={_toml(value)}" for key, value in given.items()]
+    if not isinstance(given, str | list | tuple):
+        raise UserError(f"--env_kwargs {given!r}: write key=value, as in size=5")
     texts = [text.strip() for part in ([given] if isinstance(given, str) else given) for text in split(str(part))]
     problems, found = [], dict[str, str]()
     for text in texts:

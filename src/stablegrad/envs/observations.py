@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from stablegrad.envs.border import Promise, narrowed, promises
+from stablegrad.envs.promises import Promise, narrowed, promises
 from stablegrad.errors import UserError
 from stablegrad.nn.parts import PartsBox
 

@@ -70,6 +70,14 @@ class SingleSimulator:
             for number in range(num_envs):
                 self._envs.append(Border(build(), name=spec.env_id, number=number))
             self._first = self._envs[0].env
+            for border in self._envs:
+                if (border.env.observation_space, border.env.action_space) != (
+                    self._first.observation_space, self._first.action_space
+                ):  # fmt: skip
+                    raise UserError(
+                        f"{spec.env_id}: environment {border.number} has other spaces ({border.env.observation_space},"
+                        f" {border.env.action_space}) than environment 0: all copies have to be of one kind"
+                    )
             if render_mode is not None and not _shows(self._first, render_mode):
                 raise UserError(
                     f"{spec.env_id} cannot be shown: it has no render_mode '{render_mode}', but"
