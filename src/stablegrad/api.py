@@ -1,28 +1,47 @@
 """`train`, `resume`, `fork`, `load_run`: what the command line calls, for notebooks and scripts."""
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stablegrad.agents import AGENTS
+from stablegrad.agents.base import Agent
 from stablegrad.errors import UserError
 from stablegrad.integrations.trackers import check_trackers
-from stablegrad.launch import Resumption, all_held, publish, run_in_turn, run_one, run_stacked
-from stablegrad.registry import absolute
+from stablegrad.launch import Resumption, all_held, available_cores, publish, run_in_turn, run_one, run_stacked
+from stablegrad.registry import absolute, give, name_of
 from stablegrad.run import Run, Unrecorded, load_run
 from stablegrad.runs import checkpoint, files, records
 from stablegrad.runs.config import RunConfig, section_types
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.reading import read_config
 from stablegrad.runs.tree import misfit
 from stablegrad.runs.trust import Trust, names_of
 from stablegrad.supervised.seeds import Way, broke, members_of, record_members, seed_configs, unfinished
 from stablegrad.supervised.stacked import NotStackable
-from stablegrad.training.recorder import Observer
+from stablegrad.sweeps import file as sweep_file
+from stablegrad.sweeps.folder import SweepFolder
+from stablegrad.sweeps.grid import expand
+from stablegrad.sweeps.pool import LocalPool
+from stablegrad.training.recorder import Observer, as_observer
 from stablegrad.training.session import RunFailed, Session
+from stablegrad.training.stop import StopRequest
 
-__all__ = ["Run", "RunFailed", "Unrecorded", "fork", "load_run", "resolve", "resume", "train", "train_seeds"]
+__all__ = [
+    "Run",
+    "RunFailed",
+    "Unrecorded",
+    "fork",
+    "load_run",
+    "resolve",
+    "resume",
+    "sweep",
+    "train",
+    "train_seeds",
+]
 
 log = logging.getLogger("stablegrad")
 
@@ -31,19 +50,26 @@ _MINIMUM_FREE_BYTES = 200_000_000
 
 
 def train(
-    config: RunConfig | Mapping[str, Any],
+    config: RunConfig | Mapping[str, Any] | str | type[Agent],
+    env: str | Callable[..., Any] | None = None,
     *,
     run_dir: str | Path | None = None,
-    observers: Iterable[Observer] = (),
+    observers: Iterable[Observer | Callable[[Mapping[str, Any]], Any]] = (),
+    progress: bool = False,
+    **settings: Any,
 ) -> Run:
     """Train from the start; returns when the run is done or was stopped (`Run.status` says which).
 
-    `config` is a RunConfig, or its flat form: {"algo": "pqn", "env_id": "MinAtar/Breakout", …}, where what is
-    not given takes the algorithm's default. The folder is ./runs/<algo>-<env>-<seed>-<hash> unless named.
+        run = train("pqn", "MinAtar/Breakout", total_timesteps=100_000, mlp_type="multiskip_residual", progress=True)
+
+    The algorithm is a name (`pqn`, `ppo`, `dqn`, `rainbow`, `cifar`), `path/to/file.py:Name` or a class of your own;
+    the environment an id, a class or a callable that returns a `gymnasium.Env`. `settings` are the flags of the command
+    line, with the algorithm's defaults for the others. All of it may also be one mapping ({"algo": "pqn", "env_id":
+    "MinAtar/Breakout", …}) or a RunConfig. `observers` are functions, called with every row of `Run.metrics`, or have
+    the methods of `Observer`. The folder is ./runs/<algo>-<env>-<seed>-<hash> unless named.
     Raises UserError before anything starts, RunFailed when the training cannot go on.
     """
-    if not isinstance(config, RunConfig):
-        config = resolve(config)
+    config = _config(config, env, settings)
     if getattr(config.agent, "seeds", 1) > 1:
         raise UserError(f"--seeds {config.agent.seeds} are several runs: call train_seeds, which returns them all")
     check_trackers(config.run.track)
@@ -56,7 +82,37 @@ def train(
         with RunFolder.creating(path, config) as folder:
             yield folder
 
-    return run_one(config, create, observers)
+    with _shown(path, config, progress) as bars:
+        return run_one(config, create, [*map(as_observer, observers), *bars])
+
+
+def _config(given: Any, env: Any, settings: Mapping[str, Any]) -> RunConfig:
+    """The config that a call of `train` describes."""
+    if isinstance(given, RunConfig):
+        if env is not None or settings:
+            raise UserError("a RunConfig says everything already: give it alone, or a mapping with further settings")
+        return given
+    values = (
+        dict(given) if isinstance(given, Mapping) else {"algo": given if isinstance(given, str) else name_of(given)}
+    )
+    if env is not None:
+        values["env_id"] = env
+    values |= settings
+    if "env_id" in values and not isinstance(values["env_id"], str):
+        values["env_id"] = name_of(values["env_id"])
+    return resolve(values)
+
+
+@contextlib.contextmanager
+def _shown(path: Path, config: RunConfig, progress: bool) -> Iterator[list[Observer]]:
+    """The observers that show how far a run is: the command line's, if asked for."""
+    if not progress:
+        yield []
+        return
+    from stablegrad.commands.progress import ProgressBar  # of the command line, and the same in a notebook
+
+    with ProgressBar(path, config) as bar:
+        yield [bar]
 
 
 def train_seeds(
@@ -108,27 +164,45 @@ def resolve(values: Mapping[str, Any]) -> RunConfig:
 def resume(
     path: str | Path,
     *,
+    env: Callable[..., Any] | None = None,
     trust: Trust = False,
-    observers: Iterable[Observer] = (),
+    observers: Iterable[Observer | Callable[[Mapping[str, Any]], Any]] = (),
+    progress: bool = False,
     start_over: bool = False,
     accept_missing_rows: bool = False,
 ) -> Run:
     """Go on where a run stopped, with the seeds that it was trained with; a run that is done stays as it is.
 
-    `trust` is as in `load_run`.
+    `trust` is as in `load_run`. `env` is the class or callable of an environment that no file has (a notebook's), where
+    the session that gave it is over.
     A seed that broke is left out of its stack; RunFailed when it is the one that was asked for, after the others.
     `start_over` begins again at step 0, for the seeds that are trained side by side with this one too: what is there
     is moved into the folder's `superseded`. `accept_missing_rows` goes on although lines that the checkpoint counts
     are gone. UserError, with nothing changed, where there is nothing to go on from.
     """
+    if env is not None:
+        give(str(read_config(Path(path))["env_id"]), env)
     folder = RunFolder.open(Path(path), trust=trust)
     if folder.status["state"] == "done" and not start_over:
         return Run(folder.path, trust)
-    options = Resumption(start_over=start_over, accept_missing_rows=accept_missing_rows)
+    with _shown(folder.path, folder.config, progress) as bars:
+        _go_on(
+            folder,
+            [*map(as_observer, observers), *bars],
+            Resumption(start_over=start_over, accept_missing_rows=accept_missing_rows),
+        )
+    if broke(folder):
+        raise RunFailed(f"{folder.path}: {folder.status['reason']}")
+    return Run(folder.path, trust)
+
+
+def _go_on(folder: RunFolder, observers: Sequence[Observer], options: Resumption) -> None:
+    """Train on in a folder, and in those of the seeds that are trained with it."""
+    trust = folder.trust
     if members := members_of(folder.path, "side_by_side"):
         together = (
             [RunFolder.open(member, trust=trust) for member in members]
-            if start_over
+            if options.start_over
             else unfinished(members, trust=trust)
         )
         if together:
@@ -138,26 +212,31 @@ def resume(
         # The one that was asked for comes last: as long as it is not done, asking again finishes them all.
         others = [other for other in turns if not other.path.samefile(folder.path)]
         run_in_turn([*others, folder], observers, options=options)
-    if broke(folder):
-        raise RunFailed(f"{folder.path}: {folder.status['reason']}")
-    return Run(folder.path, trust)
 
 
 def fork(
-    path: str | Path,
-    changes: Mapping[str, Any],
+    run: Run | str | Path,
+    changes: Mapping[str, Any] | None = None,
     *,
-    run_dir: str | Path,
-    checkpoint_path: Path | None = None,
+    at: float | None = None,
+    run_dir: str | Path | None = None,
     trust: Trust = False,
-    observers: Iterable[Observer] = (),
+    observers: Iterable[Observer | Callable[[Mapping[str, Any]], Any]] = (),
+    progress: bool = False,
+    **more_changes: Any,
 ) -> Run:
     """A new run that starts from a checkpoint of another, with some settings changed.
 
-    Changed values are taken as used (a learning rate is not scaled again). What is in the checkpoint must fit
-    the new settings: networks, storage and environments keep their shapes and numbers, and the optimizer its kind.
-    UserError, and no folder, where it does not. `trust` is as in `load_run`; what `changes` name is trusted.
+        fork(run, at=0.5, learning_rate=1e-4)
+
+    `at` is a step, or a share of the run (a float from 0 to 1): the newest checkpoint there or before is taken, and
+    without it the newest of all. `changes`, as a mapping or by name, are taken as used (a learning rate is not scaled
+    again). What is in the checkpoint must fit the new settings: networks, storage and environments keep their shapes
+    and numbers, and the optimizer its kind. The folder is `<the run's>-fork-<n>` unless named.
+    UserError, and no folder, where it does not fit. `trust` is as in `load_run`; what the changes name is trusted.
     """
+    changes = {**(changes or {}), **more_changes}
+    path, trust = (run.path, run.trust or trust) if isinstance(run, Run) else (Path(run), trust)
     source = load_run(path, trust=trust is True or {*(trust or ()), *map(absolute, names_of(changes))})
     config = RunConfig.from_flat({**source.config.flat(), **changes})
     before, now = source.config.flat(), config.flat()
@@ -169,14 +248,15 @@ def fork(
     if problems:
         raise UserError(problems)
     check_trackers(config.run.track)
-    state = {**source.state(checkpoint_path), "config": now}
+    state = {**source.state(None if at is None else _checkpoint_at(source, at)), "config": now}
     end = AGENTS[config.algo].total_steps(**{name: getattr(config, name) for name in section_types(config.algo)})
     if end < state["step"]:
         raise UserError(
             f"the run would end at step {end:,}, and the checkpoint stands at {state['step']:,}: let it run longer, or"
             " name an earlier checkpoint with --step"
         )
-    RunFolder.check_unused(Path(run_dir))
+    new = Path(run_dir) if run_dir is not None else _unused(source.path)
+    RunFolder.check_unused(new)
 
     cursors = state["recorder"]["cursors"]
     if missing := records.missing(source.path, cursors):
@@ -185,15 +265,57 @@ def fork(
     @contextlib.contextmanager
     def create(training: Session) -> Iterator[RunFolder]:
         _try_on(training, state, [f"--{name} {value}" for name, value in now.items() if value != before[name]])
-        _check_room(Path(run_dir), training)
-        with RunFolder.creating(Path(run_dir), config) as folder:
+        _check_room(new, training)
+        with RunFolder.creating(new, config) as folder:
             for name, cursor in zip(records.NAMES, cursors, strict=True):
                 if cursor:
                     files.copy(source.path / name, folder.path / name, end=cursor)
             checkpoint.save(folder.checkpoints, state["step"], state, keep=1)
             yield folder
 
-    return run_one(config, create, observers)
+    with _shown(new, config, progress) as bars:
+        return run_one(config, create, [*map(as_observer, observers), *bars])
+
+
+def _checkpoint_at(run: Run, at: float) -> Path:
+    """The newest checkpoint at a step, or a share of the run, or before. UserError where there is none."""
+    if isinstance(at, float) and not 0 <= at <= 1:
+        raise UserError(f"at={at}: a share of the run is between 0.0 and 1.0, and a step a whole number")
+    config = run.config
+    total = AGENTS[config.algo].total_steps(**{name: getattr(config, name) for name in section_types(config.algo)})
+    step = round(at * total) if isinstance(at, float) else at
+    found = next((path for path in run.checkpoints if checkpoint.step_of(path) <= step), None)
+    if found is None:
+        known = ", ".join(f"{checkpoint.step_of(path):,}" for path in reversed(run.checkpoints)) or "none"
+        raise UserError(
+            f"{run.path} has no checkpoint at step {step:,} or before; it has {known} (--keep_checkpoints keeps more)"
+        )
+    if (there := checkpoint.step_of(found)) < step:
+        log.warning("%s: forked at step %s, its newest checkpoint before %s", run.path, f"{there:,}", f"{step:,}")
+    return found
+
+
+def _unused(path: Path) -> Path:
+    """The first `<path>-fork-<n>` that does not exist."""
+    return next(new for n in itertools.count(1) if not (new := path.with_name(f"{path.name}-fork-{n}")).exists())
+
+
+def sweep(file: str | Path, *, out: str | Path | None = None, slots: int | None = None, threads: int = 1) -> list[Run]:
+    """Train every cell of a sweep file, `slots` at a time (by default one for each core), each on `threads` threads.
+
+    Goes on where it was stopped if it is called again. Returns the runs in the order of the file; `Run.status` says
+    which are done, stopped or failed. Their folder is ./runs/<the sweep's name> unless named. UserError before work.
+    """
+    path = Path(file)
+    described = sweep_file.read(path)
+    plan = expand(described, threads=threads)
+    check_trackers(list(dict.fromkeys(name for cell in plan.cells for name in cell.config.run.track)))
+    pool = LocalPool(slots or max(1, available_cores() // threads), threads=threads)
+    where = Path(out) if out is not None else Path("runs") / described.name
+    folder = SweepFolder.create(where, plan, text=path.read_text(encoding="utf-8"), slots=pool.slots)
+    with StopRequest() as stop:
+        pool.run(folder.missing(plan, retry=False), stop=lambda: bool(stop))
+    return [Run(folder.run_path(entry), True) for entry in folder.entries if folder.run_path(entry).exists()]
 
 
 def _try_on(training: Session, state: dict[str, Any], changed: Sequence[str]) -> None:

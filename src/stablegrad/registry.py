@@ -7,6 +7,7 @@ registry can be listed without importing what it names.
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,12 @@ from stablegrad.errors import UserError, nearest
 
 _USERS = "_stablegrad_user_"
 """What the name of every module begins with that was loaded from a user's file."""
+
+
+_SESSION = "python_session.py"
+"""Stands where a file would, for what no file has."""
+
+_given: dict[str, Any] = {}
 
 
 def is_user_file(name: str) -> bool:
@@ -33,13 +40,50 @@ def absolute(name: str) -> str:
     return f"{Path(path).expanduser().resolve()}:{attribute}"
 
 
+def name_of(thing: Any) -> str:
+    """The name of a class or function that a Python session gives as an object, which from now on names it.
+
+    `path/to/file.py:Name` where a file has it on its top level, so that other processes find it there. What none has (a
+    notebook's class, a lambda, a closure) is known in this process alone.
+    """
+    attribute = getattr(thing, "__qualname__", type(thing).__qualname__).rpartition(".")[2]
+    attribute = attribute if attribute.isidentifier() else "given"
+    try:
+        file = inspect.getsourcefile(thing)
+    except TypeError:
+        file = None
+    module = sys.modules.get(getattr(thing, "__module__", None) or "")
+    found = file is not None and Path(file).suffix == ".py" and getattr(module, attribute, None) is thing
+    name = absolute(f"{file if found else _SESSION}:{attribute}")
+    number = 1
+    while _given.get(name, thing) is not thing:
+        number += 1
+        name = absolute(f"{_SESSION}:{attribute}_{number}")
+    _given[name] = thing
+    return name
+
+
+def give(name: str, thing: Any) -> None:
+    """Let `name`, which a run recorded, mean this object in this process."""
+    _given[absolute(name)] = thing
+
+
+def is_given(name: str) -> bool:
+    """Whether a Python session gave the object itself."""
+    return absolute(name) in _given
+
+
 def load_user_object(name: str) -> Any:
     """The object that `path/to/file.py:Name` names.
 
     Raises UserError when there is no such file, it does not import, or it has no such name.
     """
+    if (given := _given.get(absolute(name))) is not None:
+        return given
     path_text, _, attribute = name.rpartition(":")
     path = Path(path_text).expanduser().resolve()
+    if path.name == _SESSION:
+        raise UserError(f"'{attribute}' was given as an object of a Python session that is over: give it again")
     if not path.is_file():
         raise UserError(f"no such file: {path} (in '{name}')")
     module_name = f"{_USERS}{path.stem}_{abs(hash(str(path))):x}"

@@ -8,16 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stablegrad.agents.base import Agent, NonFinite
+from stablegrad.doctor import Examination, examine
 from stablegrad.envs import make
+from stablegrad.envs.views import View
 from stablegrad.errors import UserError
+from stablegrad.policy import Policy
+from stablegrad.reports.report import write_report
 from stablegrad.runs import checkpoint, records
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import DiskError, read_lines
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.records import SharedLines
+from stablegrad.runs.rows import Rows
 from stablegrad.runs.trust import Trust
 from stablegrad.supervised.classifier import Classifier
 from stablegrad.training import fitting
@@ -28,7 +33,13 @@ from stablegrad.training.memory import check_environments, check_learning
 from stablegrad.training.session import RunFailed
 from stablegrad.training.video import Video
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 log = logging.getLogger("stablegrad")
+
+
+_SMOOTHED = 100
 
 
 class Unrecorded(Exception):
@@ -61,18 +72,24 @@ class Run:
         return self.folder.status
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
-        return self.folder.rows()
+    def metrics(self) -> Rows:
+        """What was logged, a row each: `metrics["losses/loss"]` is a column [N]; `explain` says what each means."""
+        return Rows(self.folder.rows())
 
     @property
-    def episodes(self) -> list[dict[str, Any]]:
-        """One record for each game that ended in training."""
-        return list(read_lines(self.folder.episodes))
+    def episodes(self) -> Rows:
+        """One record for each episode that ended in training: step, env, score (raw, undiscounted), length in steps."""
+        return Rows(read_lines(self.folder.episodes))
 
     @property
-    def evaluations(self) -> list[dict[str, Any]]:
-        return list(read_lines(self.folder.evaluations))
+    def scores(self) -> Rows:
+        """The training scores: `episodes`, by the name that most people look for."""
+        return self.episodes
+
+    @property
+    def evaluations(self) -> Rows:
+        """One record for each evaluation, in training or by `evaluate`: step, scores, lengths, epsilon, seed."""
+        return Rows(read_lines(self.folder.evaluations))
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -102,6 +119,9 @@ class Run:
 
     def _agent(self, state: Mapping[str, Any] | None, *, learns: bool = False) -> Agent:
         """The agent in this state of a run, or before its first step; only to play unless it `learns`."""
+        return self._agent_and_view(state, learns=learns)[0]
+
+    def _agent_and_view(self, state: Mapping[str, Any] | None, *, learns: bool = False) -> tuple[Agent, View]:
         assert self.config.env is not None, "what has an agent has an environment"
         check_environments(self.config.env, POOL)
         envs = make(self.config.env, num_envs=1, seed=0)  # for its spaces
@@ -112,13 +132,42 @@ class Run:
             envs.close()
         if state is not None:
             agent.load_state_dict(state["agent"])
-        return agent
+        return agent, envs.view
+
+    def policy(self, path: Path | None = None) -> Policy:
+        """What the agent of a checkpoint (the newest valid one unless `path` names another) learned, to act with."""
+        if self.config.env is None:
+            raise UserError(f"{self.path} was trained on images and has no policy: see Run.classifier")
+        state = self.state(path)
+        agent, view = self._agent_and_view(state)
+        return Policy(
+            agent, view, epsilon=self.config.env.eval_epsilon, step=state["step"], device=self.config.run.device
+        )
+
+    def doctor(self) -> Examination:
+        """What is wrong with the run, as far as its metrics tell, and what to try; `print` it, or see `findings`."""
+        return examine(self.path)
+
+    def report(self, out: str | Path | None = None, *, files: bool = False, **options: Any) -> Path:
+        """Write the run's page (by default `report.html` in its folder) and return its path.
+
+        With `files` a Markdown version and every figure go beside it; `options` are those of `write_report`.
+        """
+        target = self.folder.report if out is None else Path(out)
+        return write_report(self.path, target, findings=self.doctor().records(), files=files, **options)
+
+    def plot(self, metric: str = "score", *, ax: "Axes | None" = None) -> "Axes":
+        """Draw a column of `metrics`, or the training scores, over the agent steps; returns matplotlib's axes.
+
+        Scores are drawn as dots, an episode each, and as their mean over the last 100. KeyError for an unknown metric.
+        """
+        return plot_run(self, metric, ax=ax)
 
     def evaluate(
         self,
+        episodes: int = 30,
         *,
-        episodes: int,
-        seed: int,
+        seed: int = 0,
         epsilon: float | None = None,
         task: int | None = None,
         max_episode_steps: int | None = None,
@@ -231,6 +280,29 @@ class Run:
         classifier = Classifier.build(self.config)
         classifier.load_state_dict(state["agent"])
         return classifier
+
+
+def plot_run(run: Run, metric: str, *, ax: "Axes | None") -> "Axes":
+    """See `Run.plot`."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    axes: Axes = plt.subplots(figsize=(7, 3.5), layout="constrained")[1] if ax is None else ax
+    if metric == "score":
+        episodes = run.episodes
+        if not episodes:
+            raise UserError(f"{run.path}: no training episode has ended yet, so there is no score to draw")
+        steps, scores = episodes["step"], episodes["score"]
+        axes.plot(steps, scores, ".", markersize=3, alpha=0.3, color="tab:blue")
+        window = min(_SMOOTHED, len(scores))
+        means = np.convolve(scores, np.full(window, 1 / window), mode="valid")
+        axes.plot(steps[window - 1 :], means, color="tab:blue", label=f"mean of the last {window} episodes")
+        axes.legend(frameon=False)
+    else:
+        values = run.metrics[metric]
+        axes.plot(run.metrics["step"][~np.isnan(values)], values[~np.isnan(values)], ".-")
+    axes.set(xlabel="agent steps", ylabel="training score" if metric == "score" else metric, title=run.path.name)
+    return axes
 
 
 def load_run(path: str | Path, *, trust: Trust = False) -> Run:

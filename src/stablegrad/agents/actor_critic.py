@@ -62,6 +62,13 @@ class ActorCritic(nn.Module):
         noise = torch.randn(policy.shape, generator=generator, device=policy.device)
         return policy + self.log_std.exp() * noise
 
+    def mode(self, policy: Tensor) -> Tensor:
+        """The most probable actions [B], [B, K] (choices) or [B, A] (Gaussian: the mean) of these parameters."""
+        if self.action_sizes is not None:
+            parts = policy.split(list(self.action_sizes), dim=-1)
+            return torch.stack([part.argmax(-1) for part in parts], dim=-1)
+        return policy.argmax(-1) if self.log_std is None else policy
+
     def sometimes_uniform(self, actions: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
         """The actions, each (all of its choices) replaced by a uniform one with probability `epsilon`."""
         sizes, count = self.action_sizes or (self.n_outputs,), actions.shape[:1]

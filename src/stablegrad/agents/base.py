@@ -197,6 +197,14 @@ class Agent(Algorithm):
     def observe(self, step: StepBatch) -> None:
         """Store what the last action led to."""
 
+    def likeliest(self, obs: np.ndarray, *, generator: torch.Generator) -> np.ndarray:
+        """The actions that the policy prefers, for obs [B, *]; what it draws from `generator` changes none of them."""
+        return self.evaluate(obs, epsilon=0.0, generator=generator)
+
+    def drawn(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
+        """Actions for obs [B, *] drawn from the policy; where it is greedy, with probability epsilon a uniform one."""
+        return self.evaluate(obs, epsilon=epsilon, generator=generator)
+
 
 def outputs_for(space: spaces.Space[Any]) -> int:
     """Outputs of a network that has one for each action, or for each dimension of one."""

@@ -175,6 +175,16 @@ class PPO(Agent):
         actions = self.network.sample(policy, generator)
         return self._to_env(self.network.sometimes_uniform(actions, epsilon, generator))
 
+    @torch.no_grad()
+    def likeliest(self, obs: np.ndarray, *, generator: torch.Generator) -> np.ndarray:
+        """The most probable choice; the mean where actions are continuous."""
+        return self._to_env(self.network.mode(self.network(self._tensor(obs, update=False))[0]))
+
+    @torch.no_grad()
+    def drawn(self, obs: np.ndarray, *, epsilon: float, generator: torch.Generator) -> np.ndarray:
+        """Drawn from the policy, continuous actions too, as in training; `epsilon` is for greedy policies."""
+        return self._to_env(self.network.sample(self.network(self._tensor(obs, update=False))[0], generator))
+
     def observe(self, step: StepBatch) -> None:
         """A life lost is an end for the targets where the protocol says so; the game plays on."""
         ended_for_good = step.terminated | (step.life_lost & self.setup.life_loss_ends)

@@ -21,7 +21,7 @@ class ProgressBar:
 
     def __init__(self, path: Path, config: RunConfig, *, quiet: bool = False) -> None:
         console = Terminal()
-        self._shown = console.is_terminal and not quiet
+        self._shown = (console.is_terminal or console.is_jupyter) and not quiet
         self._latest: Mapping[str, Any] = {}
         self._drawn = 0.0
         self._progress = Progress(

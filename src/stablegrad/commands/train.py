@@ -111,15 +111,12 @@ def fork(argv: list[str]) -> int:
     arguments = vars(parser.parse(argv))
     path, new, step, quiet, _ = (arguments.pop(name) for name in ("run", "run_dir", "step", "quiet", "trust"))
     run = api.load_run(path, trust=trust)
-    chosen = None
-    if step is not None:
-        chosen = run.folder.checkpoints / f"step_{step:012d}"
-        if chosen not in run.checkpoints:
-            known = ", ".join(str(int(c.name.removeprefix("step_"))) for c in run.checkpoints)
-            raise UserError(f"{run.path} has no checkpoint at step {step}; it has {known or 'none'}")
+    if step is not None and run.folder.checkpoints / f"step_{step:012d}" not in run.checkpoints:
+        known = ", ".join(str(int(c.name.removeprefix("step_"))) for c in run.checkpoints)
+        raise UserError(f"{run.path} has no checkpoint at step {step}; it has {known or 'none'}")
     return _finish(
         Path(new),
-        lambda bar: api.fork(path, arguments, run_dir=new, checkpoint_path=chosen, trust=trust, observers=[bar]),
+        lambda bar: api.fork(path, arguments, at=step, run_dir=new, trust=trust, observers=[bar]),
         run.config,
         quiet=quiet,
     )

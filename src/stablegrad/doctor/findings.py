@@ -84,6 +84,16 @@ class Examination:
         """Whether nothing is wrong: remarks are no illness."""
         return all(finding.severity == "info" for finding in self.findings)
 
+    def __str__(self) -> str:
+        """The findings in words, a line each, and under each what to try."""
+        if not self.findings:
+            return "Nothing is wrong, as far as what was logged tells."
+        lines = []
+        for finding in self.findings:
+            lines.append(f"{finding.severity}: {finding.illness.title}. {finding.summary}")
+            lines += [f"  try {option}: {remedy.why}" for option, remedy in finding.advice(self.signals.config)]
+        return "\n".join(lines)
+
     def records(self) -> list[dict[str, Any]]:
         """The findings as data, as `reports.report.write_report(findings=…)` takes them."""
         return [finding.record(self.signals.config) for finding in self.findings]

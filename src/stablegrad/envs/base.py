@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from gymnasium import spaces
 
+from stablegrad.envs.views import View
+
 
 class EpisodeEnd(NamedTuple):
     """One finished game: `score` is the sum of raw rewards, `length` counts agent steps.
@@ -94,6 +96,7 @@ class VectorEnv(Protocol):
     action_space: spaces.Space[Any]
     obs: np.ndarray
     exact_resume: bool
+    view: View
 
     def step(self, actions: np.ndarray) -> StepBatch: ...
 

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from stablegrad.envs.base import NOT_PRESSED, EpisodeEnd, StepBatch, episode_seed
+from stablegrad.envs.views import PlainView, View
 from stablegrad.errors import UserError
 
 GO_ON = -1
@@ -85,6 +86,7 @@ class EpisodicEnv:
         self.num_envs = simulator.num_envs
         self.observation_space = simulator.observation_space
         self.action_space = simulator.action_space
+        self.view: View = getattr(simulator, "view", PlainView(self.observation_space, self.action_space))
         self.exact_resume = simulator.session_steps is not None
         self._simulator = simulator
         self._closed = False

@@ -22,6 +22,7 @@ from stablegrad.envs.changes import common_observations, fixed_permutation, move
 from stablegrad.envs.episodes import EpisodicEnv, Played, Simulator
 from stablegrad.envs.schedule import GameTask
 from stablegrad.envs.spec import EnvSpec
+from stablegrad.envs.views import PlainView, View
 from stablegrad.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class SequenceEnv:
         self._build, self._presses_of = build, presses_of
         self._space, self.action_space = common_spaces(spec.tasks, build)
         self.observation_space: spaces.Space[Any] = self._space
+        self.view: View = PlainView(self._space, self.action_space)
         self._steps = 0
         self._begin(only or 0)
         self.exact_resume = self._env.exact_resume

@@ -46,6 +46,7 @@ from stablegrad.envs.border import Border
 from stablegrad.envs.episodes import Played
 from stablegrad.envs.observations import Observations
 from stablegrad.envs.spec import EnvSpec
+from stablegrad.envs.views import SingleView
 from stablegrad.errors import UserError
 from stablegrad.registry import in_words, load_user_object
 
@@ -89,6 +90,7 @@ class SingleSimulator:
             )
             self.observation_space = self._observations.space
             self.action_space, self._act = _actions(spec.env_id, self._first.action_space)
+            self.view = SingleView(self._first, self._observations, self._act)
         except UserError:
             self.close()
             raise

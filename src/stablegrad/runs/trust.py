@@ -11,7 +11,7 @@ from typing import Any
 
 from stablegrad.envs.ids import module_of
 from stablegrad.errors import UserError
-from stablegrad.registry import absolute, is_user_file
+from stablegrad.registry import absolute, is_given, is_user_file
 
 Trust = bool | Collection[str]
 """True: whatever a run names may be imported; False: nothing that is not ours; or these names alone."""
@@ -42,7 +42,9 @@ def check(run: Path, config: Mapping[str, Any], trust: Trust) -> None:
     if trust is True:
         return
     trusted = trust or ()
-    unknown = [f"--{setting} {name!r}" for setting, name in foreign(config) if name not in trusted]
+    unknown = [
+        f"--{setting} {name!r}" for setting, name in foreign(config) if name not in trusted and not is_given(name)
+    ]
     if unknown:
         raise UserError(
             f"{run} would import code that is not stablegrad's ({', '.join(unknown)}), and importing runs it:"

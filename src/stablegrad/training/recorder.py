@@ -10,6 +10,7 @@ from torch import Tensor
 from stablegrad.diagnostics import battery
 from stablegrad.diagnostics.catalogue import of_group
 from stablegrad.envs.base import EpisodeEnd
+from stablegrad.errors import UserError
 from stablegrad.runs.files import LineWriter
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.records import SharedLines
@@ -29,6 +30,28 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """The run has ended or stopped."""
+
+
+class EachRow:
+    """A plain function as an observer: called with every row."""
+
+    def __init__(self, function: Callable[[Mapping[str, Any]], Any]) -> None:
+        self.on_row = function
+
+    def on_progress(self, step: int, total: int) -> None:
+        """It is told of rows alone."""
+
+    def close(self) -> None:
+        """A function holds nothing."""
+
+
+def as_observer(given: Any) -> Observer:
+    """An observer as it is, a function as one. UserError for anything else."""
+    if hasattr(given, "on_row"):
+        return given
+    if callable(given):
+        return EachRow(given)
+    raise UserError(f"an observer is a function of a row, or has on_row, on_progress and close; this is {given!r}")
 
 
 class Means:
@@ -83,7 +106,7 @@ class Recorder:
     ) -> None:
         self.layers = tuple(layers)
         self._normalise = normalise
-        self._observers = list(observers)
+        self._observers = [as_observer(each) for each in observers]
         self._metrics = LineWriter(folder.metrics)
         self._episodes = LineWriter(folder.episodes)
         self._evaluations = SharedLines(folder.evaluations)
