@@ -1,6 +1,7 @@
 """Run folders that somebody edited, cut short or wrote by other means: said in a sentence, or read as far as sound."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from stablegrad.doctor import examine
 from stablegrad.errors import UserError
 from stablegrad.reports.load import load_run
 from stablegrad.runs.files import check_writable, read_last_line, read_lines, read_object, read_toml
+from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.reading import read_config, read_status
 from stablegrad.sweeps.folder import SweepFolder
 from stablegrad.sweeps.progress import progress_of
@@ -161,6 +163,17 @@ def test_a_toml_file_that_cannot_be_used_is_said_in_a_sentence(tmp_path, content
     (tmp_path / "a.toml").write_bytes(content)
     with pytest.raises(UserError, match=f"--config a.toml .*{reason}"):
         read_toml(tmp_path / "a.toml", "--config a.toml")
+
+
+def test_a_run_lies_in_a_folder_whose_name_is_utf_8(run, tmp_path_factory):
+    """safetensors writes to any path, and reads from those alone: the run could not be resumed."""
+    folder = tmp_path_factory.mktemp("names") / "\udcff"
+    with pytest.raises(UserError, match="a name in UTF-8"):
+        RunFolder.check_unused(folder)
+    shutil.copytree(run, folder)
+    with pytest.raises(UserError, match="a name in UTF-8"):
+        RunFolder.open(folder)
+    assert RunFolder.open(run).path == run
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,14 @@ class Parser(argparse.ArgumentParser):
             problems.append(f"unexpected argument '{stray[0]}'")
         if unknown and not problems:
             problems.append(f"unknown option {unknown[0]}")
+        # `--option=--` reads as an option with no value, and argparse hands on an empty list.
+        problems += [
+            f"--{action.dest}: expected one argument"
+            for action in self._actions
+            if isinstance(action, argparse._StoreAction)
+            and action.nargs is None
+            and isinstance(getattr(namespace, action.dest, None), list)
+        ]
         if problems:
             raise UserError(problems)
         return namespace

@@ -7,6 +7,7 @@ from typing import Any
 
 from stablegrad.errors import UserError
 from stablegrad.settings import split
+from stablegrad.text import quoted
 
 
 def as_texts(given: Any) -> tuple[str, ...]:
@@ -20,7 +21,7 @@ def as_texts(given: Any) -> tuple[str, ...]:
     if isinstance(given, Mapping):
         given = [f"{key}={_toml(value)}" for key, value in given.items()]
     if not isinstance(given, str | list | tuple):
-        raise UserError(f"--env_kwargs {given!r}: write key=value, as in size=5")
+        raise UserError(f"--env_kwargs {quoted(given)}: write key=value, as in size=5")
     texts = [text.strip() for part in ([given] if isinstance(given, str) else given) for text in split(str(part))]
     problems, found = [], dict[str, str]()
     for text in texts:
@@ -48,8 +49,8 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # a word without quotes
+    except (ValueError, RecursionError):  # a word without quotes, or what TOML can only almost read
+        return text
 
 
 def _toml(value: Any) -> str:

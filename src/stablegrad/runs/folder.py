@@ -121,6 +121,7 @@ class RunFolder:
     @staticmethod
     def check_unused(path: Path, *, minimum_free_bytes: int = 0) -> None:
         """UserError where `path` holds a run or parts of one, is a file, or its disk has less than that much room."""
+        _check_name(path)
         if (path / _CONFIG).exists():
             raise UserError(
                 f"{path} holds a run already: continue it with `stablegrad resume {path}`, or name another --run_dir"
@@ -141,6 +142,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path, *, trust: Trust = False) -> "RunFolder":
         """An existing run's folder. UserError when there is none."""
+        _check_name(path)
         read_config(path)
         return cls(path, trust=trust)
 
@@ -243,6 +245,14 @@ VERSIONS = ("torch", "numpy", "gymnasium", "ale-py", "minatar", "safetensors")
 def versions() -> dict[str, str]:
     """Those of them that are installed."""
     return {name: metadata.version(name) for name in VERSIONS if _installed(name)}
+
+
+def _check_name(path: Path) -> None:
+    """UserError where a folder's name is not UTF-8: tensors could be written there, and never read again."""
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path}: a run's folder needs a name in UTF-8, and this is none: rename it") from None
 
 
 def describe_machine() -> dict[str, Any]:
