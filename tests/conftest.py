@@ -1,5 +1,7 @@
 """What holds for every test: it sees the repository and its extras, and nothing else of the machine."""
 
+import contextlib
+import inspect
 import os
 import shutil
 import sys
@@ -50,6 +52,22 @@ def _in_an_empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     os.chdir(tmp_path_factory.mktemp("working"))
     yield
     os.chdir(before)
+
+
+@pytest.fixture
+def few_calls() -> contextlib.AbstractContextManager[None]:
+    """A context in which calls may nest 100 deep beyond the caller's: what recurses once a folder shows at once."""
+
+    @contextlib.contextmanager
+    def lowered() -> Iterator[None]:
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(before)
+
+    return lowered()
 
 
 @pytest.fixture(autouse=True)

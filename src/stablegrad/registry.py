@@ -95,16 +95,25 @@ def load_user_object(name: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
-            problem = f"{path} could not be imported: {in_words(error)}"
+            with importing(str(path)):
+                spec.loader.exec_module(module)
+        except UserError:
             del sys.modules[module_name]
-            raise UserError(problem) from error
+            raise
     try:
         return getattr(module, attribute)
     except AttributeError:
         public = [key for key in vars(module) if not key.startswith("_")]
         raise UserError(f"{path} has no '{attribute}'{nearest(attribute, public)}") from None
+
+
+@contextlib.contextmanager
+def importing(what: str) -> Iterator[None]:
+    """UserError for whatever `what`, which the user named, raises while it is imported, a call of sys.exit included."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what} could not be imported: {in_words(error)}") from error
 
 
 def blamed(error: BaseException) -> traceback.FrameSummary | None:
@@ -116,7 +125,7 @@ def blamed(error: BaseException) -> traceback.FrameSummary | None:
 
 def in_words(error: BaseException) -> str:
     """What somebody else's code raised, in one line, and where: `KeyError: 'x' (my_env.py, line 12)`."""
-    ours = ("<", str(Path(__file__).parent))
+    ours = ("<", str(Path(__file__).parent), str(Path(importlib.__file__).parent))
     others = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(ours)]
     frame = blamed(error) or (others[-1] if others else None)
     where = "" if frame is None else f" ({frame.filename}, line {frame.lineno})"

@@ -7,6 +7,7 @@ would have had.
 
 import dataclasses
 import math
+import tomllib
 import types
 import typing
 from collections.abc import Mapping
@@ -115,6 +116,19 @@ def split(text: str) -> list[str]:
             continue
         parts[-1] += letter
     return [part for part in parts if part]
+
+
+def toml_value(text: str) -> Any:
+    """A number, true or false, a list or a table as TOML reads it; anything else is a word, and stays as it is.
+
+    >>> toml_value("1e-3"), toml_value("[1, 2]"), toml_value("adam")
+    (0.001, [1, 2], 'adam')
+    """
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):  # not TOML, a number of thousands of digits, lists without end
+        return text
+    return found["value"] if len(found) == 1 else text  # a line end may make several of it
 
 
 def supported(annotation: Any) -> bool:

@@ -1,40 +1,29 @@
-"""Malformed command lines over every command, from a seed, and the world of files that they name.
+"""Malformed command lines over every command, from a seed.
 
-A world is a folder with sound runs, TOML files and paths that cannot be used; runs whose files somebody edited are made
-from the sound ones where a line names them. A line has one to three things wrong with it, or by chance none: what a
-command does with it is for the tests to say.
+A line has one to three things wrong with it, or by chance none: what a command does with it is for the tests to say.
+The files that lines name are those of `malformed_world`.
 """
 
-import json
-import os
+import itertools
 import random
-import shutil
 import types
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Union, get_args, get_origin
 
-from stablegrad.cli import COMMANDS, main
+from malformed_world import BASE, World
+
+from stablegrad.agents import agent_kind
+from stablegrad.cli import COMMANDS
 from stablegrad.runs.config import section_types
 from stablegrad.settings import annotations
 
-_NETWORK = "--mlp_width 8 --mlp_depth 1 --threads 1 --diagnostics off --quiet"
-_GAME = f"--env_id CartPole-v1 --num_envs 2 --total_timesteps 64 {_NETWORK}"
-_ROLLOUT = f"{_GAME} --num_steps 8 --num_minibatches 2"
-_REPLAY = f"{_GAME} --buffer_size 64 --batch_size 4 --learning_starts 8"
-_IMAGES = f"--dataset textures --subset 20 --epochs 2 --batch_size 10 --cnn_type none {_NETWORK}"
-BASE = {
-    algo: line.split()
-    for algo, line in (
-        ("pqn", _ROLLOUT), ("ppo", _ROLLOUT), ("dqn", _REPLAY), ("rainbow", _REPLAY), ("cifar", _IMAGES)
-    )
-}  # fmt: skip
+Decks = dict[str, list[str]]
 
 # Sizes are small, or impossible: between the two lies what a machine can do, slowly.
 WHOLE = [
     "-1", "0", "1", "2", "3", "-0", "1.5", "1e1", "1e400", "nan", "inf", "-inf", "0x10", "1_0", "ten", "1,2", "[]",
     "{}", "true", "none", "18446744073709551615", "18446744073709551616", "-18446744073709551616", "1" + 29 * "0",
-    "1000000000000", "", " ", "٣", "--3", "9" * 400,
+    "100000000", "1000000000000", "", " ", "٣", "--3", "9" * 400,
 ]  # fmt: skip
 # Where a large number means long work: none between what ends soon and what 64 bits do not hold.
 SHORT = [text for text in WHOLE if not text.startswith("1") or len(text) < 4 or len(text) > 20]
@@ -43,190 +32,69 @@ FRACTIONS = [
     "half", "1,5", "0x1p3", "", "٠.٥",
 ]  # fmt: skip
 WORDS = [
-    "", " ", "none", "x", "Ä", "-", "--", "true", "a,b", "a:b", "a.py:b", "/", "../..", "$\\frac{$", "[/bold]", "%s",
+    "", " ", "none", "x", "Ä", "-", "--", "true", "a,b", "a:b", "a.py:b", "../..", "$\\frac{$", "[/bold]", "%s",
     '"><img src=x>', "=1+1", "\x1b[31mred", "\udcff\udcfe", "x" * 5000, "None", "🦙", "\n", "os:system", ".py:x",
 ]  # fmt: skip
-GAMES = ["CartPole-v1", "CartPole-v9", "MinAtar/Breakout", "MinAtar/", "Breakout-v5+mode:x", "+", "nothing:Env-v0"]
+GAMES = [
+    "CartPole-v1", "CartPole-v9", "MinAtar/Breakout", "MinAtar/", "Breakout-v5+mode:x", "+", "nothing:Env-v0",
+    ".x:Env-v0",
+]  # fmt: skip
 PATHS = [
     "nowhere", "file", "file/below", "folder", ".", "", "/proc/nothing", "/dev/null", "good/config.json", "x" * 300,
-    "d/" * 2100, "\udcff", "[/bold]", "\x1b[31m", "-", "~", "good/../good", "good", "a\nb", "~nobody/x",
-]  # fmt: skip
-
-_NO_OBJECTS = [b"[]", b"null", b"5", b'"x"', b"", b"{", b"{}", b"\xff\xfe{}", b"[" * 100_000, b'{"a": 1e999}', b"\0"]
-_STATUS = [
-    *_NO_OBJECTS, b'{"state": 5, "step": 64}', b'{"state": "running"}', b'{"state": "done", "step": "x"}',
-    b'{"state": "done", "step": null}', b'{"state": "asleep", "step": 1}', b'{"state": "done", "step": 1e400}',
-    b'{"state": "failed", "step": 1, "reason": ["\\u001b[31m"]}', b'{"state": [], "step": -5}',
-]  # fmt: skip
-_LINES = [
-    *_NO_OBJECTS, b"[1]\n", b"\xff\n", b'{"step": "x"}\n', b'{"step": null, "losses/loss": 1}\n', b'{"step": 1e400}\n',
-    b'{"step": 99999999999999999999, "losses/loss": 1.0}\n', b'{"step": [1]}\n', b'{"losses/loss": 1.0}\n',
-    b'{"step": 1, "losses/loss": "high"}\n{"step": 2, "losses/loss": null}\n', b'{"step": 32, "seconds": "x"}\n',
-    b'{"step": 1, "losses/loss": NaN}\n{"step": 2, "losses/loss": -Infinity}\n', b'{"step": true, "a": 1}\n',
-    b'{"step": -5, "a": 1}\n{"step": 5, "a": 2}\n', b'{"step": 5, "score": "x"}\n{"step": "x", "score": 1}\n',
-    b'{"step": 5, "score": null, "length": []}\n{"score": 1e999, "step": 3}\n', b'{"step": 2.5, "score": 1}\n',
-    b'{"step": 5, "scores": ["x"]}\n{"step": "x", "scores": [1]}\n{"scores": [null, 1], "step": 5}\n',
-    b'{"step": 5, "$\\\\frac{$": 1.0}\n{"step": 6, "$\\\\frac{$": 2.0}\n', b'{"step": 5, "../../x": 1.0}\n',
-    b'{"step": 5, "x\\"><img src=x onerror=alert(1)>": 1.0}\n{"step": 9, "x\\"><img src=x onerror=alert(1)>": 2}\n',
-    b'{"step": 5, "a/b/\\u001b[2J": 1}\n{"step": 5, "a/b/=1": 1}\n{"step": 5, "a/b/c": 1}\n{"step": 6, "a/b/d": 1}\n',
-    b'{"step": 5, "": 1.0}\n', b'{"step": 5, "a\\u0000b": 1.0}\n', b'{"step": 5, "\\ud800": 1.0}\n',
-]  # fmt: skip
-_VALUES: list[Any] = [
-    None, True, -1, 0, 1.5, "x", "", [], {}, [None], [1], ["x"], {"a": 1}, 10**30, float("nan"), float("inf"), -1e308,
-    10**12, "\x1b[31m", "missing.py:Thing", "os:system", "$\\frac{$",
-]  # fmt: skip
-
-_TOML = [
-    b"", b"\xff\xfe", b"= 1", b"algo = 5", b'algo = "ppo"', b"seed = [1, 2]", b"track = 5", b"track = [1, [2]]",
-    b"total_timesteps = 1979-05-27", b"learning_rate = nan", b"learning_rate = {a = 1}", b"[run]\nseed = 1",
-    b"gamma = inf", b"task_schedule = true", b"task_schedule = [1]", b"env_id = []", b"env_id = {}", b"mlp_width = []",
-    b"use_ln = 3", b"use_ln = []", b"change_points = 3", b"change_points = ['x']", b"x" * 3000, b"a = " + b"[" * 3000,
-    b"seed = " + b"9" * 5000, b"seed = 99999999999999999999", b'"" = 1', b'"--x" = 1', b'seed = "1"', b"faithful = []",
-    b"run_dir = 'x'", b"quiet = 1", b"num_envs = 0x10", b"device = 5", b"optimizer = []", b"protocol = {}",
-    b"env_kwargs = 5", b"env_kwargs = [1]", b"[env_kwargs]\na = {b = []}", b"wrapper = []", b"wrapper = 'x.py:f'",
-]  # fmt: skip
-_SWEEP = (
-    'name = "s"\nseeds = [1]\n[settings]\nalgo = "pqn"\nenv_id = "CartPole-v1"\ntotal_timesteps = 64\nnum_envs = 1\n'
-)
-_TUNE = "num_minibatches = 1\n[tune]\ntrials = 1\nseeds = [5]\n"
-_MANY = "".join(f"{name} = {list(range(1, 60))}\n" for name in ("num_steps", "update_epochs", "mlp_width"))
-_SWEEPS = [
-    b"", b"\xff", b"name = 5", b'name = "../x"', b'name = "s"\nseeds = "x"', b'name = "s"\nseeds = [1.5]', b"seeds = 1",
-    b'name = "s"\nseeds = 100000000000', b'name = "s"\nseeds = [18446744073709551616]\n[settings]\nalgo = "pqn"',
-    b'name = "s"\ngrid = 5', b'name = "s"\ngrid = []', b'name = "s"\n[grid]\nalgo = 5', b'name = "s"\n[grid]\nseed = 1',
-    b'name = "s"\narms = {}', b'name = "s"\narms = [1]', b'name = "s"\n[[arms]]\nname = 5', b'name = "s"\nexclude = 5',
-    b'name = "s"\nnotes = [1]', b'name = "s"\nsettings = 1', b'name = "s"\ndescription = 2', b'name = "s"\ntune = []',
-    *(
-        (_SWEEP + more).encode()
-        for more in (
-            "[grid]\nenv_id = [1]\n", "[grid]\nenv_id = [[]]\n", "[grid]\nlearning_rate = [nan]\n", "num_steps = []\n",
-            "[[arms]]\nname = 'a'\ngrid = 5\n", "[[arms]]\nname = \"\\u001b[31m\"\n", "[[arms]]\nname = '[/bold]'\n",
-            "[[exclude]]\nseed = {}\n", "[[exclude]]\nx = 1\n", "[tune]\ntrials = 'x'\n", "threads = 1000000000000\n",
-            "[tune]\ntrials = 1\nseeds = [5]\nspace = 5\n", "[tune]\ntrials = 1\nseeds = 5\n[tune.space]\ngamma = 3\n",
-            f"{_TUNE}[tune.space]\ngamma = {{low = nan, high = 1}}\n", "[grid]\nseed = [5]\n",
-            f"{_TUNE}[tune.space]\ngamma = {{low = 0.1, high = inf}}\n", "[grid]\ngamma = [0.5, 1979-05-27]\n",
-            f"{_TUNE}metric = []\n[tune.space]\ngamma = {{choices = [[1]]}}\n", "mlp_width = 100000000\n",
-            f"{_TUNE}batch = 0\n[tune.space]\ngamma = {{choices = [0.5]}}\n", "num_steps = 100000000000\n",
-            f"[grid]\n{_MANY}",
-        )
-    ),
+    "x" * 250, "d/" * 2100, "\udcff", "[/bold]", "\x1b[31m", "-", "~", "good/../good", "good", "a\nb", "~nobody/x",
 ]  # fmt: skip
 
 
-class World:
-    """The files that lines name; `build` makes them in a folder, which becomes the working one."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.toml = [f"t{number}.toml" for number in range(len(_TOML))]
-        self.sweeps = [f"s{number}.toml" for number in range(len(_SWEEPS))]
-        self.edits = self._edits(json.loads((root / "good/config.json").read_bytes()))
-
-    @classmethod
-    def build(cls, root: Path) -> "World":
-        os.chdir(root)
-        Path("own_env.py").write_text(
-            "import gymnasium\ndef Small():\n    return gymnasium.make('CartPole-v1').unwrapped\n"
-        )
-        own = ["--env_id", "own_env.py:Small", "--max_episode_steps", "9", "--eval_max_episode_steps", "9"]
-        for line in (
-            ["pqn", *BASE["pqn"], "--log_every", "16", "--run_dir", "good"],
-            ["cifar", *BASE["cifar"], "--run_dir", "images"],
-            ["pqn", *BASE["pqn"], *own, "--run_dir", "own"],
-        ):
-            assert main(line) == 0, line
-        world = cls(root)
-        for names, contents in ((world.toml, _TOML), (world.sweeps, _SWEEPS)):
-            for name, content in zip(names, contents, strict=True):
-                Path(name).write_bytes(content)
-        Path("file").write_text("a file")
-        Path("folder").mkdir()
-        return world
-
-    def _edits(self, config: dict[str, Any]) -> dict[str, tuple[str, bytes]]:
-        """Name -> (a file of a run, what stands in it instead)."""
-        rng = random.Random(0)
-        changed: list[dict[str, Any]] = [{"algo": 5}, {"algo": None}, {"algo": "nothing"}, {"algo": []}]
-        changed += [{**config, name: value} for name in config for value in rng.sample(_VALUES, 2)]
-        changed += [{**config, "x": 1}, {**config, "env_id": "missing.py:Env"}, {**config, "mlp_width": 10**8}]
-        contents = {
-            "config.json": [*_NO_OBJECTS, *(json.dumps(each).encode() for each in changed)],
-            "status.json": _STATUS,
-            "manifest.json": _NO_OBJECTS,
-            "metrics.jsonl": _LINES,
-            "episodes.jsonl": _LINES,
-            "evaluations.jsonl": _LINES,
-        }
-        return {f"{file}-{n}": (file, each) for file, several in contents.items() for n, each in enumerate(several)}
-
-    def prepare(self, line: list[str]) -> None:
-        """Make the copies of runs that a line names."""
-        for argument in line:
-            source = argument.partition("=")[2]
-            if not argument.startswith("copies/") or (self.root / argument).exists():
-                continue
-            shutil.copytree(self.root / ("good" if source in self.edits else source), self.root / argument)
-            if source in self.edits:
-                file, content = self.edits[source]
-                (self.root / argument / file).write_bytes(content)
-
-
-def lines(world: World, *, seed: int, count: int) -> Iterator[list[str]]:
-    """`count` command lines, always the same ones for a seed."""
+def lines(world: World, *, seed: int) -> Iterator[list[str]]:
+    """Command lines without end, always the same ones for a seed."""
     rng = random.Random(seed)
-    for number in range(count):
-        yield _Line(world, rng, f"{seed}-{number}").arguments()
+    decks: Decks = {}
+    for number in itertools.count():
+        yield _Line(world, rng, decks, f"{seed}-{number}").arguments()
 
 
 class _Line:
     """One line: a command, and what it is given. `name` tells what it makes from what others make."""
 
-    def __init__(self, world: World, rng: random.Random, name: str) -> None:
-        self.world, self.rng, self.name = world, rng, name
+    def __init__(self, world: World, rng: random.Random, decks: Decks, name: str) -> None:
+        self.world, self.rng, self.decks, self.name = world, rng, decks, name
 
     def arguments(self) -> list[str]:
-        kinds = [self._train] * 10 + [self._of_run] * 12 + [self._sweep] * 5 + [self._other] * 3
+        kinds = [self._train] * 12 + [self._of_run] * 12 + [self._sweep] * 5 + [self._other] * 3
         line = self.rng.choice(kinds)()
         if self.rng.random() < 0.05:
             line.insert(self.rng.randrange(1, len(line) + 1), self.rng.choice(WORDS))
         return line
 
     def _train(self) -> list[str]:
-        rng, algo = self.rng, self.rng.choice(list(BASE))
-        fields = _fields(algo)
-        line = [algo, *BASE[algo], "--run_dir", self._new()]
-        for name in rng.sample(list(fields), rng.choice((1, 1, 2, 3))):
-            flag = f"--{name.replace('_', '-') if rng.random() < 0.1 else name}"
-            value = self._value(name, fields[name])
-            line += rng.choice(([flag, value], [f"{flag}={value}"], [f"{flag}={value}"], [flag]))
+        rng, algo = self.rng, self._next("algorithm", BASE)
+        line = [*self._algorithm(algo), *BASE[algo], "--run_dir", self._new(), *self._settings(algo, "train")]
         line += self._some(["config"], [*self.world.toml, *PATHS], 0.2)
         line += self._some(["run_dir"], PATHS, 0.1)
-        return line + (["--faithful"] if rng.random() < 0.05 else [])
+        return line + (["--faithful"] if rng.random() < 0.1 else [])
 
     def _of_run(self) -> list[str]:
         rng = self.rng
-        edited = self._copy(rng.choice(list(self.world.edits)))
-        run = rng.choice([edited] * 6 + [self._copy(name) for name in ("good", "images", "own")] + [rng.choice(PATHS)])
         command = rng.choice(
-            ["resume", "resume", "eval", "eval", "doctor", "doctor", "fork", "watch", "upload", "report"]
+            ["resume", "resume", "resume", "eval", "eval", "doctor", "doctor", "fork", "watch", "upload", "report"]
         )
-        line = [command, run, *getattr(self, f"_{command}")()]
-        return line + (["--trust"] if command in ("resume", "eval", "fork", "doctor") and rng.random() < 0.3 else [])
+        line = [command, self._run(), *getattr(self, f"_{command}")()]
+        trusting = command in ("resume", "eval", "fork", "doctor") and rng.random() < 0.2
+        return line + (["--trust"] if trusting else [])
 
     def _eval(self) -> list[str]:
         line = ["--episodes", "1", *self._some(["seed", "epsilon", "task"], WHOLE + FRACTIONS)]
         line += self._some(["video"], [f"{path}{end}" for path in PATHS for end in ("", ".gif")], 0.1)
+        line += self._some(["max_episode_steps"], WHOLE, 0.2) + self._flags("no_record", "json")
         return line + self._some(["episodes"], SHORT, 0.2)
 
     def _fork(self) -> list[str]:
-        fields = _fields("pqn")
-        name = self.rng.choice(list(fields))
-        line = ["--run_dir", self._new(), f"--{name}={self._value(name, fields[name])}", "--quiet"]
-        line += self._some(["step"], WHOLE, 0.3) + self._some(["run_dir"], PATHS, 0.1)
+        line = ["--run_dir", self._new(), *self._settings("pqn", "fork"), "--quiet"]
+        line += self._some(["step"], [*WHOLE, "64"], 0.3) + self._some(["run_dir"], PATHS, 0.1)
         return line + self.rng.choice(([], ["--total_timesteps", "5"], ["--mlp_width", "77"]))
 
     def _resume(self) -> list[str]:
-        return ["--quiet", *self._some(["quiet", "x"], WORDS, 0.1)]
+        return ["--quiet", *self._flags("start_over", "accept_missing_rows"), *self._some(["quiet", "x"], WORDS, 0.1)]
 
     def _doctor(self) -> list[str]:
         second = self.rng.choice(([], ["--json"], [self._copy("good")], [self.rng.choice(PATHS)]))
@@ -236,54 +104,102 @@ class _Line:
         return ["--once", *self._some(["every"], FRACTIONS)]
 
     def _upload(self) -> list[str]:
-        return ["--to", self.rng.choice(["tensorboard", *WORDS])]
+        return ["--to", self.rng.choice(["tensorboard", "tensorboard", *WORDS])]
 
     def _report(self) -> list[str]:
         out = self.rng.choice([self._new(), *PATHS])
-        return ["--no_files", "--out", out, *self._some(["title", "baseline"], WORDS, 0.3)]
+        line = ["--out", out, *self._some(["title", "baseline"], WORDS, 0.3)]
+        # Figures as files take a second.
+        return line if self.rng.random() < 0.05 else ["--no_files", *line]
 
     def _sweep(self) -> list[str]:
         rng, file = self.rng, self.rng.choice([*self.world.sweeps * 3, *self.world.toml, *PATHS])
         match rng.choice(("run", "run", "plan", "status", "tune", "presets")):
             case "status":
-                return ["sweep", "status", file, *self._some(["out"], [*PATHS, "good"])]
+                folder = self._copy(rng.choice(list(self.world.edits["sweep"])))
+                line = ["sweep", "status", rng.choice([file, folder, folder]), *self._flags("once")]
+                return line + self._some(["out"], [*PATHS, "good", "grid"], 0.3)
             case "presets":
-                line = ["sweep", "presets", "--write", rng.choice(["skip_k", "nothing", ""]), self._new()]
+                line = ["sweep", "presets", "--write", rng.choice(["skip_k", "skip_k", "nothing", ""]), self._new()]
                 line[-1] = rng.choice([line[-1], *PATHS])
-                settings = [*WORDS, "seed=1", "gamma=", "=1", "gamma=nan", "env_id=", "use_ln=[[", "a b=1979-05-27"]
-                return line + self._some(["set"], settings) + self._some(["slots"], WHOLE)
+                settings = [
+                    *WORDS, "seed=1", "gamma=", "=1", "gamma=nan", "env_id=", "use_ln=[[", "a b=1979-05-27",
+                    "x=" + "9" * 5000, "x=" + "[" * 3000, "gamma=1\nx = 2",
+                ]  # fmt: skip
+                line += self._some(["set"], settings) + self._some(["slots"], WHOLE)
+                line += self._some(["scale"], [*FRACTIONS, "smoke"], 0.2)
+                return [*line, "--calibration", rng.choice(["0s", "0s", "", "x", "9" * 400 + "d"])]
+            case "tune":
+                line = ["sweep", "tune", file]
             case kind:
-                line = ["sweep", *(["tune"] if kind == "tune" else []), file]
-                line += ["--dry_run", "--calibration", rng.choice(("0s", "1h", "x", ""))] if kind == "plan" else []
-        line += ["--out", rng.choice([self._new(), self._new(), rng.choice(PATHS)])]
+                line = ["sweep", file, *self._flags("retry"), *(["--report"] if rng.random() < 0.1 else [])]
+                line += ["--dry_run", f"--calibration={rng.choice(('0s', '1h', 'x', ''))}"] if kind == "plan" else []
+        line += ["--out", rng.choice([self._new(), self._new(), rng.choice([*PATHS, "grid"])])]
         line += self._some(["slots", "threads", "runs_per_gpu"], WHOLE)
-        return line + self._some(["gpus", "address", "time_budget"], [*WORDS, "0", "1,x", "40m", "1e9d"], 0.1)
+        line += self._some(["executor"], ["local", "", "x"], 0.05)
+        times = [*WORDS, "0", "1,x", "40m", "1e9d", "9" * 400 + "d"]
+        return line + self._some(["gpus", "address", "time_budget"], times, 0.3)
 
     def _other(self) -> list[str]:
         rng = self.rng
-        match rng.choice(("bench", "check", "list", "explain", "demo", "train", "none")):
+        match rng.choice(("bench", "check", "list", "explain", "demo", "none")):
             case "bench":
-                line = ["bench", rng.choice(["pqn", "pqn", "nothing", ""]), *BASE["pqn"], "--repeats", "1"]
+                algo = rng.choice(list(BASE))
+                line = ["bench", rng.choice([algo, algo, "nothing", ""]), *BASE[algo], "--repeats", "1"]
                 line.remove("--quiet")
                 vary = ["gamma=1,2", "gamma=", "=", "x=1", "gamma", "seed=1,x", "total_timesteps=x", "num_envs=1,inf"]
-                line += self._some(["vary"], vary) + self._some(["json"], PATHS, 0.3)
+                line += self._some(["vary"], vary) + self._some(["json"], PATHS, 0.3) + self._settings(algo, "bench")
                 return line + self._some(["repeats"], SHORT)
             case "check":
-                return ["check", rng.choice(["nothing.py:X", "own_env.py:Nothing", "CartPole-v9", "file:x", *WORDS])]
+                names = ["nothing.py:X", "own_env.py:Nothing", "own_env.py:Small", "CartPole-v9", "file:x", *WORDS]
+                return ["check", rng.choice([*names, *BASE]), *self._settings("pqn", "check")]
             case "list" | "explain" as command:
                 return [command, rng.choice([*WORDS, "metrics", "ranks/srank"])]
             case "demo":
                 line = ["demo", "--run_dir", rng.choice([self._new(), *PATHS])]
                 return line + self._some(["seed", "slots", "total_timesteps"], WHOLE)
-            case "train":
-                name = rng.choice(["nothing.py:X", "own_env.py:Small", "own_env.py:Nothing", *WORDS])
-                return ["train", name, *BASE["pqn"], "--run_dir", self._new()]
             case _:
-                return [rng.choice([*WORDS, *(name for name in COMMANDS if name not in BASE)])]
+                name = rng.choice([*WORDS, *(name for name in COMMANDS if name not in BASE)])
+                return [name, *rng.choice(([], [rng.choice(WORDS)]))]
+
+    def _algorithm(self, algo: str) -> list[str]:
+        if algo in COMMANDS:
+            return [algo]
+        names = ["nothing.py:X", "own_env.py:Small", "own_env.py:Nothing", *WORDS]
+        return ["train", algo if self.rng.random() < 0.9 else self.rng.choice(names)]
+
+    def _settings(self, algo: str, command: str) -> list[str]:
+        """One to three settings with values that may be wrong."""
+        rng, line, fields = self.rng, list[str](), settings_of(algo)
+        for name in [self._next(f"{command} {algo}", fields) for _ in range(rng.choice((1, 2, 2, 3)))]:
+            flag = f"--{name.replace('_', '-') if rng.random() < 0.1 else name}"
+            if fields[name] is bool and rng.random() < 0.2:
+                line.append(f"--no_{name}")
+                continue
+            value = self._value(name, fields[name])
+            line += rng.choice(([flag, value], [f"{flag}={value}"], [f"{flag}={value}"], [flag]))
+        return line
+
+    def _next(self, deck: str, names: Iterable[str]) -> str:
+        """One of the names at random, and none for a second time before all of them had their turn."""
+        left = self.decks.setdefault(deck, [])
+        if not left:
+            left += self.rng.sample(list(names), len(list(names)))
+        return left.pop()
+
+    def _run(self) -> str:
+        """A sound run or an edited one, or what is none."""
+        rng = self.rng
+        edited = rng.choice(list(self.world.edits[rng.choice(list(self.world.edits))]))
+        sound = [self._copy(name) for name in ("good", "images", "own", "grid")]
+        return rng.choice([*[self._copy(edited)] * 8, *sound, rng.choice(PATHS)])
+
+    def _flags(self, *names: str) -> list[str]:
+        return [f"--{name}" for name in names if self.rng.random() < 0.2]
 
     def _some(self, names: list[str], values: list[str], chance: float = 0.5) -> list[str]:
         rng = self.rng
-        return [f"--{rng.choice(names)}={rng.choice(values)}"] if rng.random() < chance else []
+        return [f"--{self._next(' '.join(names), names)}={rng.choice(values)}"] if rng.random() < chance else []
 
     def _value(self, name: str, hint: Any) -> str:
         rng = self.rng
@@ -307,6 +223,7 @@ class _Line:
         return f"copies/{self.name}={run}"
 
 
-def _fields(algo: str) -> dict[str, Any]:
+def settings_of(algo: str) -> dict[str, Any]:
     """Flag -> type."""
-    return {name: hint for section in section_types(algo).values() for name, hint in annotations(section).items()}
+    hints = {name: hint for section in section_types(algo).values() for name, hint in annotations(section).items()}
+    return hints | {alias: hints[name] for alias, name in getattr(agent_kind(algo), "aliases", {}).items()}

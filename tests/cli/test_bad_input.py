@@ -52,6 +52,9 @@ MISTAKES = [
     ("bench pqn --vary total_timesteps=x", "whole number"),
     ("cifar --epochs 1e12", "at most 1,000,000"),
     ("cifar --seeds 1e12", "at most 256"),
+    ("check multiskip_residual --mlp_depth 1e8", "would take at least"),
+    ("check impala --cnn_size 1e8", "--cnn_size 100000000"),
+    ("check Breakout-v5 --frame_stack 1e7", "--num_envs 3 --frame_stack 10000000"),
     ("explain ranks/sranc", "ranks/srank"),
     ("list optimisers", "did you mean 'optimizers'?"),
 ]

@@ -132,6 +132,25 @@ def test_a_file_that_ends_python_is_an_error(tmp_path, capsys, code):
     assert f"quits.py could not be imported: a call of sys.exit({code.strip(chr(39))}) (" in one_error(capsys)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("import sys\nsys.exit(0)", r"a call of sys\.exit\(0\) \(\S+quits\.py, line 2\)"),
+        ("raise LookupError('no luck')", r"LookupError: no luck \(\S+quits\.py, line 1\)"),
+        ("def (", "SyntaxError: invalid syntax"),
+        ("import nothing_of_the_kind", "ModuleNotFoundError: No module named 'nothing_of_the_kind'"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_an_error(tmp_path, monkeypatch, capsys, content, said):
+    """`quits:Env-v0` imports a module first: what it raised was a traceback, and `sys.exit(0)` a silent success."""
+    (tmp_path / "quits.py").write_text(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["pqn", "--env_id", "quits:Env-v0"]) == 2
+    assert re.search(f"quits:Env-v0: the module 'quits' could not be imported: {said}", one_error(capsys))
+    assert main(["pqn", "--env_id", ".quits:Env-v0"]) == 2
+    assert "the module '.quits' could not be imported: TypeError" in one_error(capsys)
+
+
 MISTAKEN = Path(__file__).parent / "mistaken.py"
 SHORT = "--env_id CartPole-v1 --num_envs 4 --total_timesteps 128 --mlp_width 8 --mlp_depth 1 --threads 1 --quiet"
 

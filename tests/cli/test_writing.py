@@ -42,6 +42,7 @@ def work(*args: Any, **options: Any) -> None:
         (["report", "RUN", "--out"], "x" * 300),
         (["report", "RUN", "--out"], "file/page.html"),
         (["report", "RUN", "--out"], "/dev/null"),
+        (["report", "RUN", "--out"], f"{'x' * 250}.html"),  # and its figures in a folder of a longer name
         (["bench", "pqn", *SMALL, "--json"], "x" * 300),
         (["bench", "pqn", *SMALL, "--json"], "folder"),
         (["bench", "pqn", *SMALL, "--json"], "file/x.json"),

@@ -104,7 +104,7 @@ def test_evaluation_has_its_own_time_limit():
         ({"env_id": "MinAtar/Breakout-v2"}, "known: MinAtar/Asterix, MinAtar/Breakout"),
         ({"env_id": "CartPole-v9"}, "did you mean 'CartPole-v1'?"),
         ({"env_id": "CartPole"}, "did you mean 'CartPole-v1'?"),
-        ({"env_id": "no_such_package:Thing-v0"}, "the module 'no_such_package' cannot be imported"),
+        ({"env_id": "no_such_package:Thing-v0"}, "the module 'no_such_package' could not be imported"),
         ({"env_id": "nowhere.py:Ladder"}, "no such file"),
         ({"env_id": LADDER.replace("Ladder", "Lader")}, "has no 'Lader' (did you mean 'Ladder'?)"),
         (

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -59,6 +60,16 @@ def test_drawing_leaves_matplotlibs_settings_alone():
     before = dict(rcParams)
     _ = figure().svgs
     assert dict(rcParams) == before
+
+
+def test_a_letter_that_the_font_lacks_is_no_warning(tmp_path):
+    """Names come from files: an escape, shown as its sign, was a warning of matplotlib on standard error."""
+    odd = "\N{SYMBOL FOR ESCAPE}\N{LLAMA}"
+    drawn = Figure("name", odd, odd, ("a",), [Panel(odd, lambda axes: axes.set_xlabel(odd), [])])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(drawn, tmp_path)
+        assert drawn.svgs
 
 
 def test_files(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from synthetic_runs import write_run
 
 from stablegrad.errors import UserError
+from stablegrad.reports import load
 from stablegrad.reports.load import EPISODES, TRAIN_RETURN, find_runs, load_run, load_runs
 
 
@@ -103,6 +104,28 @@ class TestFinding:
         assert "does not exist" in caught.value.problems[1]
         with pytest.raises(UserError, match="no run folder was named"):
             find_runs([])
+
+    def test_links_that_lead_back_have_an_end(self, tmp_path):
+        run = write_run(tmp_path / "a" / "b" / "run")
+        (tmp_path / "a" / "b" / "up").symlink_to("..")
+        (tmp_path / "a" / "top").symlink_to(tmp_path)
+        assert find_runs([tmp_path / "a"]) == [run]
+
+    def test_a_whole_disk_is_refused(self, tmp_path, monkeypatch):
+        """`report /` went through every folder of the machine, and through `/proc` for ever."""
+        for name in "abcde":
+            (tmp_path / name).mkdir()
+        monkeypatch.setattr(load, "_MOST_FOLDERS", 5)
+        with pytest.raises(UserError, match="more than 5 folders in it: name one nearer to the runs"):
+            find_runs([tmp_path])
+        monkeypatch.setattr(load, "_MOST_FOLDERS", 6)
+        with pytest.raises(UserError, match="holds no run"):
+            find_runs([tmp_path])
+
+    def test_folders_deeper_than_calls_may_be(self, tmp_path, few_calls):
+        run = write_run(tmp_path.joinpath(*["d"] * 200, "run"))
+        with few_calls:
+            assert find_runs([tmp_path]) == [run]
 
 
 def test_many_rows_are_small(make_run):

@@ -170,3 +170,20 @@ def test_a_lock_that_was_removed_in_the_meantime_is_not_taken_for_the_new_one(tm
     assert locks.is_held(tmp_path / "lock")
     os.close(second)
     assert not locks.is_held(tmp_path / "lock")
+
+
+def test_a_name_as_long_as_the_disk_takes_is_written(tmp_path):
+    """255 letters; aside, under a longer name, it could not be written, which came out after all the work for it."""
+    for name in ("x" * 255, "Ä" * 127):
+        files.write_text(tmp_path / name, "here")
+        assert (tmp_path / name).read_text() == "here"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x" * 255, "Ä" * 127]
+    with pytest.raises(files.DiskError):
+        files.write_text(tmp_path / ("x" * 256), "there")
+
+
+def test_folders_deeper_than_calls_may_be_are_made(tmp_path, few_calls):
+    deep = tmp_path.joinpath(*["d"] * 200)
+    with few_calls:
+        files.make_folder(deep)
+    assert deep.is_dir()

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from stablegrad import settings
-from stablegrad.settings import coerce, describe, setting
+from stablegrad.settings import coerce, describe, setting, toml_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,18 @@ def test_the_digits_of_a_seed_are_all_kept(number):
 def test_what_stands_where_a_list_belongs_is_refused(value):
     with pytest.raises(ValueError, match="must be a list"):
         coerce(value, tuple[str, ...])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5", 5), ("1e-3", 1e-3), ("true", True), ("[1, 'a']", [1, "a"]), ("'5'", "5"), ("adam", "adam"), ("", ""),
+        ("9" * 5000, "9" * 5000), ("[" * 3000, "[" * 3000), ("1\nx = 2", "1\nx = 2"),
+    ],
+    ids=lambda value: repr(value)[:12],
+)  # fmt: skip
+def test_a_word_is_what_toml_does_not_read_as_one_value(text, value):
+    assert toml_value(text) == value
 
 
 def test_a_long_value_is_shown_in_part():

@@ -331,3 +331,20 @@ def test_a_moved_arm_is_found_again(tmp_path: Path) -> None:
     (tmp_path / "arm").rename(tmp_path / "moved")
     expected = [tmp_path / "moved" / run.path.name for run in runs]
     assert members_of(expected[0], "side_by_side") == expected
+    shutil.copytree(tmp_path / "moved", tmp_path / "copied")
+    expected = [tmp_path / "copied" / run.path.name for run in runs]
+    assert members_of(expected[0], "side_by_side") == expected
+    expected[0].rename(tmp_path / "alone")
+    expected[0].parent.rename(tmp_path / "arm")
+    assert members_of(tmp_path / "arm" / expected[1].name, "side_by_side")[1:] == [run.path for run in runs[1:]]
+
+
+def test_a_renamed_seed_is_said_to_be_one(tmp_path: Path) -> None:
+    """Its seed is in nobody's list any more: resuming it trained the others, and left it where it stood."""
+    runs = api.train_seeds(
+        {"algo": "cifar", **BASE, "epochs": 2}, run_dir=tmp_path / "arm", observers=[Steps(stop_after=3)]
+    )
+    renamed = runs[0].path.rename(tmp_path / "arm" / "mine")
+    with pytest.raises(UserError, match=r"does not list .*mine, but seed_1, seed_2, seed_3: give the folder its old"):
+        api.resume(renamed)
+    assert api.load_run(renamed).status["state"] == "stopped"

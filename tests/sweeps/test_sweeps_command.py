@@ -160,7 +160,10 @@ def test_a_run_whose_sweep_was_killed_counts_as_stopped_not_as_running(here) -> 
     ("options", "said"),
     [
         (["--slots", "0"], "--slots 0: must be at least 1"),
+        (["--slots", "1025"], "--slots 1025: must be at most 1024"),
+        (["--runs_per_gpu", "1000000000000"], "--runs_per_gpu 1000000000000: must be at most 1024"),
         (["--time-budget", "40"], "write a time with its unit"),
+        (["--time-budget", "9" * 400 + "d"], "write a time with its unit"),
         (["--gpus", "0"], 'needs device = "cuda"'),
         (["--gpus", "a"], "must be numbers of GPUs"),
         (["--address", "auto"], "--address needs --executor ray"),
@@ -173,6 +176,15 @@ def test_wrong_options_end_with_2_before_anything_is_made(here, capsys, options,
     message = capsys.readouterr().err
     assert message.startswith("error: ")
     assert said in message
+    assert not Path("runs").exists()
+
+
+def test_cells_that_no_memory_holds_are_refused_before_any_runs(here, capsys) -> None:
+    """They failed one by one, each in its process, after what stood before them had been trained."""
+    text = Path("tiny.toml").read_text()
+    Path("huge.toml").write_text(text.replace("num_steps = 8\n", "") + "num_steps = [8, 100000000000]\n")
+    assert main(["sweep", "huge.toml"]) == 2
+    assert "num_steps=100000000000: this run would take at least" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 

@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ from stablegrad.errors import DONE, FAILED, STOPPED
 from stablegrad.runs.files import read_json
 from stablegrad.runs.folder import RunFolder
 from stablegrad.runs.locks import CLAIM, is_held
-from stablegrad.sweeps import process
+from stablegrad.sweeps import child, process
 from stablegrad.sweeps.pool import LocalPool
 from stablegrad.sweeps.progress import Progress, progress_of, seconds_left
 
@@ -152,6 +154,18 @@ def test_the_real_process_stops_when_its_starter_is_gone(scripted) -> None:
     alone.stdin.close()
     assert alone.wait() == STOPPED
     assert run.exists()
+
+
+def test_a_folder_may_be_called_like_an_option(tmp_path, monkeypatch) -> None:
+    """Runs in a folder `-` failed, all of them: its name was read as an option of the command that trains a run."""
+    said = list[list[str]]()
+    monkeypatch.setattr(child.runpy, "run_module", lambda *args, **rest: said.append(sys.argv))
+    monkeypatch.setattr(child.threading, "Thread", lambda **rest: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(child.signal, "signal", lambda *args: None)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.chdir(tmp_path)
+    child.main("-/run")
+    assert said == [["stablegrad", "resume", f"{tmp_path}/-/run", "--quiet", "--trust"]]
 
 
 def test_time_left_takes_each_shapes_own_speed() -> None:

@@ -41,6 +41,14 @@ def test_a_size_that_no_memory_holds_is_refused_by_its_flag(algo, settings, name
     check_learning(config(algo), OBS, ACTIONS, available=8 * GB)
 
 
+def test_a_batch_of_long_stacks_names_the_stack():
+    """2 x 32 observations of 100,000 frames of 84 x 84 bytes: 45.2 GB, and it was the batch alone that was named."""
+    stacked = RunConfig.resolve("dqn", {"env_id": "Breakout-v5", "frame_stack": 100_000})
+    frames = spaces.Box(0, 255, (100_000, 84, 84), np.uint8)
+    with pytest.raises(UserError, match=r"45\.2 GB of it for experience \(--batch_size 32 --frame_stack 100000\)"):
+        check_learning(stacked, frames, ACTIONS, available=8 * GB)
+
+
 def test_the_size_is_the_one_that_it_would_take():
     """A width of 100,000: 4 inputs, two square layers, 512 features; four numbers of four bytes each with Adam."""
     wide = config(mlp_width=10**5, mlp_depth=1, optimizer="adam", use_ln=False)

@@ -130,6 +130,8 @@ def test_what_cannot_be_drawn_is_said_before_a_game_is_played(tmp_path: Path, mo
         video.Video(tmp_path / "game.avi", minatar)
     with pytest.raises(UserError, match="there is no folder"):
         video.Video(tmp_path / "nowhere" / "game.mp4", minatar)
+    with pytest.raises(UserError, match="cannot be written: File name too long"):
+        video.Video(tmp_path / f"{'x' * 251}.gif", minatar)  # 255 letters, and one more while it is unfinished
     (tmp_path / "blind.py").write_text(BLIND)
     blind = EnvSpec.resolve({"env_id": f"{tmp_path}/blind.py:Blind"})
     with pytest.raises(UserError, match="cannot be shown: it has no render_mode 'rgb_array'"):

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+from gymnasium import spaces
+
 from stablegrad.agents import AGENTS
 from stablegrad.agents import contract as agents
 from stablegrad.agents.base import Agent, AgentSetup
@@ -23,6 +26,7 @@ from stablegrad.settings import build
 from stablegrad.text import say
 from stablegrad.training.contract import check_resume
 from stablegrad.training.loop import agent_setup
+from stablegrad.training.memory import check_environments, check_network, check_run
 
 Kind = Literal["agent", "trunk", "encoder", "environment"]
 
@@ -123,6 +127,7 @@ def _agent(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
     config = RunConfig.resolve(name, {**small, **given})
     assert config.env is not None
     assert config.budget is not None
+    check_run(config)
     envs = make(config.env, num_envs=config.budget.num_envs, seed=config.run.seed)
     try:
         setup = agent_setup(config, envs)
@@ -138,7 +143,10 @@ def _built(config: RunConfig, setup: AgentSetup) -> Agent:
 
 
 def _trunk(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
-    return networks.check_trunk(name, _network(given))
+    fields = _network(given)
+    inputs = spaces.Box(-1, 1, (networks.IN_FEATURES,), np.float32)
+    check_network(NetworkSpec(**{**fields, "mlp_type": name}), inputs)
+    return networks.check_trunk(name, fields)
 
 
 def _encoder(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
@@ -147,7 +155,9 @@ def _encoder(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
     space = env.observation_space
     if isinstance(space, PartsBox):  # an encoder of one's own is for images
         space = next(part.space for part in space.parts if len(part.space.shape) == 3)
-    return networks.check_encoder(name, _network(given), space)
+    fields = _network(given)
+    check_network(NetworkSpec(**{**fields, "cnn_type": name}), space)
+    return networks.check_encoder(name, fields, space)
 
 
 def _network(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +171,7 @@ def _network(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _environment(name: str, given: Mapping[str, Any]) -> Iterator[Check]:
     spec = EnvSpec.resolve({**given, "env_id": name})
+    check_environments(spec, environments.NUM_ENVS)
     problems = environments.violations(partial(make, spec))
     yield "episodes, scores and time limits are told as they are, and any moment can be restored", problems
 

@@ -1,6 +1,7 @@
 """`stablegrad sweep FILE.toml`, and its sub-commands: status, presets, tune."""
 
 import importlib
+import math
 import re
 import time
 from argparse import Namespace
@@ -16,12 +17,15 @@ from stablegrad.commands.sweep_view import Board, Watch, failures, headline
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.integrations.trackers import check_trackers
+from stablegrad.runs.folder import RunFolder
 from stablegrad.sweeps.file import read
 from stablegrad.sweeps.folder import SweepFolder
 from stablegrad.sweeps.grid import Plan, expand
 from stablegrad.sweeps.pool import Executor, LocalPool
+from stablegrad.text import quoted
 from stablegrad.training.stop import StopRequest
 
+_MOST_AT_ONCE = 1024  # processes
 _SUB_COMMANDS = ("status", "presets", "tune")
 _EXAMPLE = """stablegrad sweep examples/depth_collapse.toml --dry-run
   stablegrad sweep examples/depth_collapse.toml --time-budget 40m --report
@@ -79,6 +83,8 @@ def run(argv: list[str]) -> int:
             calibration_seconds=parse_time(arguments.calibration, "--calibration"),
         )
         return DONE
+    if arguments.executor == "local":
+        require_memory(plan, out)
     folder = SweepFolder.create(out, plan, text=path.read_text(encoding="utf-8"), slots=executor.slots)
     console.print(Text(headline(folder, Watch(folder).now())))
     with StopRequest() as stop, Board(folder, console) as board:
@@ -112,6 +118,23 @@ def require_trackers(plan: Plan) -> None:
     check_trackers(list(dict.fromkeys(name for cell in plan.cells for name in cell.config.run.track)))
 
 
+def require_memory(plan: Plan, out: Path) -> None:
+    """UserError where a run of the plan that is left to do would not fit in this machine's memory."""
+    from stablegrad.sweeps.cost import shape_of  # brings torch
+    from stablegrad.training.memory import check_run
+
+    asked = set()
+    for cell in plan.cells:
+        alike = (shape_of(cell.config), cell.task)
+        if alike in asked or RunFolder(out / cell.config.name).status["state"] in ("done", "failed"):
+            continue
+        asked.add(alike)
+        try:
+            check_run(cell.config)
+        except UserError as error:
+            raise UserError(f"{cell.arm}: {error}") from error
+
+
 def add_executor_options(parser: Parser) -> None:
     """Where runs are trained: shared by `sweep` and `sweep tune`."""
     group = parser.add_argument_group("where the runs are trained")
@@ -129,6 +152,11 @@ def make_executor(arguments: Namespace, plan: Plan) -> Executor:
         f"--{name} {value}: must be at least 1"
         for name in ("slots", "threads", "runs_per_gpu")
         if (value := getattr(arguments, name)) is not None and value < 1
+    ]
+    problems += [
+        f"--{name} {value}: must be at most {_MOST_AT_ONCE}"
+        for name in ("slots", "runs_per_gpu")
+        if (value := getattr(arguments, name)) is not None and value > _MOST_AT_ONCE
     ]
     threads = max(cell.config.run.threads or arguments.threads for cell in plan.cells)
     devices = {cell.config.run.device for cell in plan.cells}
@@ -160,9 +188,11 @@ def make_executor(arguments: Namespace, plan: Plan) -> Executor:
 def parse_time(text: str, option: str) -> float:
     """`40m`, `2h`, `1h30m`, `90s` in seconds."""
     parts = re.fullmatch(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?", text)
-    if parts is None or not any(parts.groups()):
-        raise UserError(f"{option} {text}: write a time with its unit: 40m, 2h, 1h30m, 90s")
-    return sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (86400, 3600, 60, 1), strict=True))
+    given = () if parts is None else parts.groups()
+    seconds = sum(float(part or 0) * unit for part, unit in zip(given, (86400, 3600, 60, 1), strict=False))
+    if not any(given) or not math.isfinite(seconds):
+        raise UserError(f"{option} {quoted(text)}: write a time with its unit: 40m, 2h, 1h30m, 90s")
+    return seconds
 
 
 def deadline(budget: float | None) -> Callable[[], bool]:

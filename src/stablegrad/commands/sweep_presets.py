@@ -1,7 +1,6 @@
 """`stablegrad sweep presets`: the paper's figures and tables as sweep files."""
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, UserError
 from stablegrad.launch import available_cores
 from stablegrad.runs.files import check_writable, make_folder, write_text
+from stablegrad.settings import coerce, toml_value
 from stablegrad.sweeps import presets, scale
 from stablegrad.sweeps.file import SweepFile, write
 from stablegrad.sweeps.grid import expand, kept
+from stablegrad.text import quoted
 
 _UNITS = {"total_timesteps": "steps", "epochs": "epochs"}
 
@@ -86,9 +87,9 @@ def _scaled(sweep: SweepFile, text: str, slots: int, calibration_seconds: float,
     if text == "smoke":
         return scale.smoke(sweep)
     try:
-        hours = float(text)
-    except ValueError:
-        raise UserError(f"--scale {text}: must be a number of hours, or smoke") from None
+        hours = coerce(text, float)
+    except ValueError as error:
+        raise UserError(f"--scale {quoted(text)}: {error} of hours, or smoke") from None
     if not hours > 0:
         raise UserError(f"--scale {text}: must be more than 0 hours")
     prices = prices_of(expand(sweep), console, calibration_seconds=calibration_seconds)
@@ -102,13 +103,5 @@ def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UserError(f"--set {text}: write it as SETTING=VALUE")
-    values = [_toml(part) for part in value.split(",")]
+    values = [toml_value(part) for part in value.split(",")]
     return name.replace("-", "_"), values[0] if len(values) == 1 else values
-
-
-def _toml(text: str) -> Any:
-    """Numbers and true/false as TOML reads them, everything else as text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -6,7 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from stablegrad.commands.parsing import Parser
-from stablegrad.commands.sweep import add_executor_options, deadline, make_executor, parse_time, require_trackers
+from stablegrad.commands.sweep import (
+    add_executor_options,
+    deadline,
+    make_executor,
+    parse_time,
+    require_memory,
+    require_trackers,
+)
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, STOPPED
 from stablegrad.runs.files import write_text
@@ -33,6 +40,8 @@ def main(argv: list[str]) -> int:
     tuning = Tuning(sweep, out, threads=arguments.threads)
     require_trackers(tuning.plan)
     executor = make_executor(arguments, tuning.plan)
+    if arguments.executor == "local":
+        require_memory(tuning.plan, out)
     console = Terminal()
     with StopRequest() as stop, console.status("starting") as status:
         until = deadline(budget)

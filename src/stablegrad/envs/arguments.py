@@ -1,12 +1,11 @@
 """Arguments that a user gives an environment: `key=value` texts, typed as TOML types its values. Torch-free."""
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stablegrad.errors import UserError
-from stablegrad.settings import split
+from stablegrad.settings import split, toml_value
 from stablegrad.text import quoted
 
 
@@ -43,14 +42,7 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
     >>> parse_arguments(["size=5", "map='4x4'", "slip=false", "name=maze", "goal=[1, 2]"])
     {'size': 5, 'map': '4x4', 'slip': False, 'name': 'maze', 'goal': [1, 2]}
     """
-    return {key: _value(value) for key, _, value in (text.partition("=") for text in texts)}
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):  # a word without quotes, or what TOML can only almost read
-        return text
+    return {key: toml_value(value) for key, _, value in (text.partition("=") for text in texts)}
 
 
 def _toml(value: Any) -> str:

@@ -17,6 +17,9 @@ from stablegrad.envs.base import StepBatch, VectorEnv
 from stablegrad.envs.border import BrokenPromise
 from stablegrad.errors import UserError
 
+NUM_ENVS = 3
+"""Environments that are played together."""
+
 
 class Factory(Protocol):
     """Builds the environments that are checked, as `make` does."""
@@ -31,7 +34,7 @@ class Play(NamedTuple):
     steps: list[StepBatch]
 
 
-def violations(factory: Factory, *, num_envs: int = 3, steps: int = 200, seed: int = 1) -> list[str]:
+def violations(factory: Factory, *, num_envs: int = NUM_ENVS, steps: int = 200, seed: int = 1) -> list[str]:
     """Sentences that say what is broken; none where every promise is kept.
 
     What an environment returns is looked at as it comes (`border.py`): one broken promise of that kind ends the checks.

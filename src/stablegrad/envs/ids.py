@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import gymnasium
 
 from stablegrad.errors import UserError, nearest
-from stablegrad.registry import is_user_file, load_user_object
+from stablegrad.registry import importing, is_user_file, load_user_object
 from stablegrad.tables import games
 
 Backend = Literal["atari", "minatar", "gym", "envpool", "file"]
@@ -87,10 +87,8 @@ def module_of(env_id: str) -> str | None:
 def _check_gymnasium(env_id: str) -> None:
     module, name = module_of(env_id), env_id.rpartition(":")[2]
     if module is not None:
-        try:
+        with importing(f"{env_id}: the module '{module}'"):
             importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"{env_id}: the module '{module}' cannot be imported ({error})") from error
     # Once imported, ale-py registers the old ids of Gym too; they name protocols that nothing here plays.
     registered = {key for key, spec in gymnasium.registry.items() if not str(spec.entry_point).startswith("ale_py")}
     if name not in registered:

@@ -19,11 +19,12 @@ from stablegrad.nn.spec import NetworkSpec
 
 Check = tuple[str, list[str]]
 
+IN_FEATURES = 24
 _ROWS = 8
 _BUILT = "it can be built, and gives [B, D]"
 
 
-def check_trunk(name: str, fields: Mapping[str, Any], in_features: int = 24) -> Iterator[Check]:
+def check_trunk(name: str, fields: Mapping[str, Any], in_features: int = IN_FEATURES) -> Iterator[Check]:
     """The promises of the `mlp_type` of this name; `fields` are those of its NetworkSpec that are given."""
     spec = NetworkSpec(**{**fields, "mlp_type": name})
     inputs = torch.randn(_ROWS, in_features, generator=torch.Generator().manual_seed(1))

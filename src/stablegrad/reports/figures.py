@@ -4,11 +4,13 @@ A figure is written as PNG, as SVG and, its numbers, as CSV. matplotlib is used 
 no global figure, no display. Margins are fixed in inches, so that panels line up and no time goes into layout.
 """
 
+import contextlib
 import csv
 import html
 import io
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -100,12 +102,20 @@ class Figure:
         return [self._svg(number, panel) for number, panel in enumerate(self.panels)]
 
     def _svg(self, number: int, panel: Panel) -> str:
-        with mpl.rc_context(theme.rc(svg_hashsalt=self.name)):
+        with _drawing(svg_hashsalt=self.name):
             canvas = Canvas(figsize=self.size)
             _draw(canvas, panel, self, (0.0, 0.0))
             text = io.StringIO()
             canvas.savefig(text, format="svg", metadata={"Date": None})
         return _clean(text.getvalue(), prefix=f"{self.name}-{number}-", label=f"{self.title}: {panel.title}")
+
+
+@contextlib.contextmanager
+def _drawing(**settings: Any) -> Iterator[None]:
+    """matplotlib's settings for a while. A letter that its font lacks is a box in the picture, and no warning."""
+    with mpl.rc_context(theme.rc(**settings)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def for_page(svg: str) -> str:
@@ -120,7 +130,7 @@ def save(figure: Figure, folder: Path) -> list[Path]:
     make_folder(folder)
     written = [folder / f"{figure.name}.{suffix}" for suffix in ("png", "svg", "csv")]
     sheet, picture = _Sheet(figure), io.BytesIO()
-    with mpl.rc_context(theme.rc(savefig_facecolor=theme.PAPER)):
+    with _drawing(savefig_facecolor=theme.PAPER):
         sheet.canvas().savefig(picture, format="png", dpi=130)
     write_bytes(written[0], picture.getvalue())
     write_text(written[1], sheet.svg())

@@ -25,6 +25,7 @@ TRAIN_RETURN = "train/episode_return"
 EPISODES = "train/episodes"
 EVALUATION_RETURN = "eval/episode_return"
 _HEAD = ("step", "update", "seconds")
+_MOST_FOLDERS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +106,19 @@ def find_runs(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _runs_below(path: Path) -> Iterator[Path]:
-    """A run folder is not looked into: its checkpoints may hold copies of its config."""
-    if (path / "config.json").is_file():
-        yield path
-    elif path.is_dir():
-        for child in sorted(path.iterdir()):
-            if child.is_dir() and not child.name.startswith("."):
-                yield from _runs_below(child)
+    """A run folder is not looked into: its checkpoints may hold copies of its config. A link may lead back."""
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        folder = waiting.pop()
+        if (folder / "config.json").is_file():
+            yield folder
+        elif folder.is_dir() and (real := folder.resolve()) not in seen:
+            if len(seen) == _MOST_FOLDERS:
+                raise UserError(f"{path} has more than {_MOST_FOLDERS:,} folders in it: name one nearer to the runs")
+            seen.add(real)
+            inside = [child for child in folder.iterdir() if not child.name.startswith(".") and child.is_dir()]
+            waiting += sorted(inside, reverse=True)
 
 
 def load_runs(paths: Sequence[str | Path]) -> list[RunRecord]:

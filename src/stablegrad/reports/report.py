@@ -35,14 +35,16 @@ def write_report(
     target = Path(out)
     if target.suffix.lower() not in (".html", ".htm"):
         target = target / "report.html"
-    check_writable(target, f"{target}")
+    folder = target.with_name(f"{target.stem}_files")
+    markdown = target.with_suffix(".md")
+    for path in (target, markdown, folder / "figure.csv") if files else (target,):
+        check_writable(path, f"{path}")
     runs = load_runs([run_dirs] if isinstance(run_dirs, str | Path) else run_dirs)
     document = compose(runs, title=title, command=command, baseline=baseline, findings=findings)
     make_folder(target.parent)
     if files:
-        folder = target.with_name(f"{target.stem}_files")
         for figure in document.figures():
             save(figure, folder)
-        write_text(target.with_suffix(".md"), render_markdown(document, figures=folder.name))
+        write_text(markdown, render_markdown(document, figures=folder.name))
     write_text(target, render_html(document))
     return target

@@ -21,6 +21,7 @@ from stablegrad.errors import UserError
 
 _CHUNK = 2**20
 _MOST_AT_ONCE = 2**30  # a single write takes no more than 2 GiB
+_NAME_BYTES = 200  # of the 255 that a name may have
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 # Not through a link, and without waiting for the other end of a pipe.
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -81,20 +82,20 @@ def sync(path: Path) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder, and its parents, where they are not there; on the disk when this returns."""
-    if path.is_symlink() and not path.is_dir():
-        raise DiskError(path, "written", OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
-    if not path.is_dir():
-        if not path.parent.is_dir():
-            make_folder(path.parent)
-        with _naming(path, "written"):
-            try:
-                os.mkdir(path)
-            except FileExistsError:
-                if not path.is_dir():
-                    raise
-    # Also where it was there: whoever made it may have been killed before this.
-    if path.parent != path and os.access(path.parent, os.R_OK):
-        sync(path.parent)
+    missing = list(itertools.takewhile(lambda folder: not folder.is_dir(), (path, *path.parents)))
+    for folder in reversed(missing or [path]):
+        if folder.is_symlink() and not folder.is_dir():
+            raise DiskError(folder, "written", OSError(errno.ELOOP, os.strerror(errno.ELOOP)))
+        if missing:
+            with _naming(folder, "written"):
+                try:
+                    os.mkdir(folder)
+                except FileExistsError:
+                    if not folder.is_dir():
+                        raise
+        # Also where it was there: whoever made it may have been killed before this.
+        if folder.parent != folder and os.access(folder.parent, os.R_OK):
+            sync(folder.parent)
 
 
 def write_new(path: Path, data: bytes) -> None:
@@ -105,7 +106,9 @@ def write_new(path: Path, data: bytes) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, atomically: whoever reads sees all of the old or all of the new."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{next(_written)}")
+    # Cut, so that whatever the disk takes as a name can be written.
+    name = os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])
+    aside = path.with_name(f".{name}.{os.getpid()}.{next(_written)}")
     with _naming(path, "written"):
         try:
             _create(aside, data)
@@ -200,7 +203,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a JSON-lines file, none where there is no file; what is not one is skipped: a line that a kill
     tore, or that was edited."""
     for line in _lines(path):
-        if (record := _record(line)) is not None:
+        if (record := record_of(line)) is not None:
             yield record
 
 
@@ -232,11 +235,11 @@ def read_last_line(path: Path) -> dict[str, Any] | None:
         text = read_part(path, max(0, size - 65536), size)
     except OSError:
         return None
-    return next((record for line in reversed(text.split(b"\n")) if (record := _record(line)) is not None), None)
+    return next((record for line in reversed(text.split(b"\n")) if (record := record_of(line)) is not None), None)
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
-    """A line as a record: an object whose step, if it has one, is a whole number that 64 bits hold."""
+def record_of(line: bytes) -> dict[str, Any] | None:
+    """A line as a record: an object whose step, if it has one, is a whole number that 64 bits hold; else None."""
     try:
         value = _parse(line)
     except (ValueError, RecursionError):

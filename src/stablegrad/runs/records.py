@@ -114,11 +114,8 @@ def _lines_from(path: Path, cursor: int) -> list[bytes]:
 
 
 def _is_by_eval(line: bytes) -> bool:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return not line.strip()
-    return isinstance(record, dict) and record.get("by") == BY_EVAL
+    record = files.record_of(line)
+    return not line.strip() if record is None else record.get("by") == BY_EVAL
 
 
 def _new_folder(parent: Path, name: str, tails: Sequence[tuple[Path, int]]) -> Path:

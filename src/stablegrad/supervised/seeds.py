@@ -54,15 +54,23 @@ def record_members(folders: Sequence[RunFolder], way: Way) -> None:
 def members_of(path: Path, way: Way) -> list[Path]:
     """The folders that are trained `way` with `path`, itself included; empty where it was not trained so.
 
-    A folder that was moved is found beside the others under its old name.
+    They lie beside it, also where all of them were moved or copied, or else where they were. UserError where `path` is
+    not among them: its seed would wait for ever.
     """
-    if not (path / f"{way}.json").is_file():
+    record = path / f"{way}.json"
+    if not record.is_file():
         return []
     try:
-        recorded = [Path(member) for member in json.loads(read_bytes(path / f"{way}.json"))]
-    except (ValueError, TypeError, RecursionError):
-        raise UserError(f"{path / f'{way}.json'} is damaged: it is not a list of folders") from None
-    return [member if member.is_dir() else path.resolve().parent / member.name for member in recorded]
+        recorded = [Path(member) for member in json.loads(read_bytes(record))]
+        pairs = [(path.resolve().parent / member.name, member) for member in recorded]
+        found = [there if there.is_dir() and not beside.is_dir() else beside for beside, there in pairs]
+        listed = any(member.is_dir() and member.samefile(path) for member in found)
+    except (ValueError, TypeError, RecursionError, OSError):
+        raise UserError(f"{record} is damaged: it is not a list of folders") from None
+    if not listed:
+        names = ", ".join(sorted({member.name for member in recorded}))
+        raise UserError(f"{record} does not list {path}, but {names or 'nothing'}: give the folder its old name back")
+    return found
 
 
 def broke(folder: RunFolder) -> bool:

@@ -21,7 +21,8 @@ def main(folder: str) -> None:
     """
     signal.signal(signal.SIGTERM, _stop_before_training)
     threading.Thread(target=_stop_with_starter, daemon=True).start()
-    sys.argv = ["stablegrad", "resume", folder, "--quiet", "--trust"]
+    # An absolute path: the folder's own name may begin like an option.
+    sys.argv = ["stablegrad", "resume", os.path.abspath(folder), "--quiet", "--trust"]
     runpy.run_module("stablegrad", run_name="__main__")
 
 

@@ -12,9 +12,11 @@ import torch
 from gymnasium import spaces
 
 from stablegrad.agents import AGENTS
+from stablegrad.envs import make
 from stablegrad.envs.spec import EnvSpec
 from stablegrad.errors import UserError
 from stablegrad.nn.size import parameters
+from stablegrad.nn.spec import NetworkSpec
 from stablegrad.optim.info import info
 from stablegrad.replay import memory
 from stablegrad.runs.config import RunConfig, section_types
@@ -27,6 +29,7 @@ _FRAME = 84 * 84
 _ATARI_BYTES = 1_000_000
 _ATARI_FRAMES = 6
 _OTHER_BYTES = 2_000
+_SHAPE = ("cnn_size", "mlp_width", "mlp_depth")
 
 
 class Need(NamedTuple):
@@ -45,6 +48,25 @@ def check_environments(spec: EnvSpec, num_envs: int, *, available: int | None = 
         each = _ATARI_BYTES + _ATARI_FRAMES * spec.frame_stack * _FRAME
         grows_with.append(("frame_stack", spec.frame_stack))
     _refuse([Need(num_envs * each, f"{num_envs:,} environments", grows_with)], available)
+
+
+def check_run(config: RunConfig) -> None:
+    """UserError where a run in environments would not fit in memory. One of them is built, for its spaces."""
+    if config.env is None or config.budget is None:
+        return
+    check_environments(config.env, config.budget.num_envs)
+    envs = make(config.env, num_envs=1, seed=0)
+    try:
+        check_learning(config, envs.observation_space, envs.action_space)
+    finally:
+        envs.close()
+
+
+def check_network(spec: NetworkSpec, observation_space: spaces.Space[Any], *, available: int | None = None) -> None:
+    """UserError where a network alone would not fit in memory."""
+    count = parameters(spec, observation_space, 1)
+    shape = [(name, getattr(spec, name)) for name in _SHAPE]
+    _refuse([Need(count * _FLOAT, f"{count:,} parameters", shape)], available)
 
 
 def check_learning(
@@ -69,10 +91,12 @@ def check_learning(
         copies += 1 + info(config.optimizer.optimizer).moments
         beside = ", their gradients and the optimizer's state"
     flat = config.flat()
-    shape = [(name, flat[name]) for name in ("cnn_size", "mlp_width", "mlp_depth", *footprint.widens_with)]
+    shape = [(name, flat[name]) for name in (*_SHAPE, *footprint.widens_with)]
     needs = [Need(runs * copies * count * _FLOAT, f"{count:,} parameters{beside}", shape)]
     if learns and footprint.experience:
         grows_with = [(name, flat[name]) for name in footprint.grows_with]
+        if flat.get("frame_stack", 1) > 1:  # so does an observation
+            grows_with.append(("frame_stack", flat["frame_stack"]))
         needs.append(Need(runs * footprint.experience, "experience", grows_with))
     _refuse(needs, _free_on(torch.device(config.run.device)) if available is None else available)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from stablegrad.runs.files import read_json
+from stablegrad.runs.files import read_object
 from stablegrad.runs.folder import VERSIONS, processor, versions
 
 _PACKAGES = tuple(name for name in VERSIONS if name != "safetensors")
@@ -27,7 +27,7 @@ def here(device: str) -> dict[str, Any]:
 def of_manifest(run: Path) -> dict[str, Any]:
     """What a run's manifest says it began under: all there is about checkpoints of format 1."""
     try:
-        manifest = read_json(run / "manifest.json")
+        manifest = read_object(run / "manifest.json")
         return {name: manifest[name] for name in (*_PACKAGES, "cpu") if name in manifest}
     except (OSError, ValueError, TypeError):
         return {}

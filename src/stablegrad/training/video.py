@@ -32,8 +32,10 @@ class Video:
             )
         if problems:
             raise UserError(problems)
-        check_writable(path, f"--video {path}")
-        self.path = path
+        # Written aside under a longer name, which has to fit too.
+        self.path, self._unfinished = path, path.with_name(f".{path.name}")
+        for file in (path, self._unfinished):
+            check_writable(file, f"--video {path}")
         self._rendering = Rendering(spec.for_evaluation())
 
     def write(self, evaluation: Evaluation) -> int:
@@ -41,7 +43,6 @@ class Video:
 
         UserError where the game does not come out as it was scored.
         """
-        unfinished = self.path.with_name(f".{self.path.name}")
         score, pictures = 0.0, 0
 
         def shown() -> Iterable[np.ndarray]:
@@ -52,18 +53,18 @@ class Video:
 
         save = _save_gif if self.path.suffix == ".gif" else _save_mp4
         try:
-            save(unfinished, shown(), self._rendering.pictures_per_second)
+            save(self._unfinished, shown(), self._rendering.pictures_per_second)
             if score != evaluation.scores[0]:
                 raise UserError(
                     f"the game that was scored {evaluation.scores[0]:g} played again to {score:g}: the environment is"
                     " not a function of its seed and actions, so there is no video of it"
                 )
-            files.sync(unfinished)
-            files.rename(unfinished, self.path)
+            files.sync(self._unfinished)
+            files.rename(self._unfinished, self.path)
         except OSError as error:
             raise files.DiskError(self.path, "written", error) from error
         finally:
-            files.remove(unfinished)
+            files.remove(self._unfinished)
         return pictures
 
     def close(self) -> None:
