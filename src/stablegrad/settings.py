@@ -22,6 +22,9 @@ _FALSE = {"false", "no", "off", "0"}
 LARGEST = 2**64 - 1
 """The largest whole number that a setting may be, either way from 0: what torch takes as a seed."""
 
+LARGEST_FLOAT, SMALLEST_FLOAT = 3.4028234e38, 1.1754944e-38
+"""The largest number, and the smallest beside 0, that is not rounded to infinity or 0 in float32."""
+
 
 VERSION = 2
 """Goes up by one when a release adds settings; recorded in every run's manifest."""
@@ -205,6 +208,10 @@ def _coerce_number(value: Any, annotation: type[int] | type[float]) -> int | flo
     if annotation is float:
         if not math.isfinite(number):
             raise ValueError("must be a finite number")
+        if number and not SMALLEST_FLOAT <= abs(number) <= LARGEST_FLOAT:
+            raise ValueError(
+                f"must be 0, or in size from {SMALLEST_FLOAT} to {LARGEST_FLOAT}, which is what 32 bits hold"
+            )
         return number
     if not math.isfinite(number) or number != int(number):
         raise ValueError(f"must be {wanted}")

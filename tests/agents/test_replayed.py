@@ -10,6 +10,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stablegrad.agents import replayed
 from stablegrad.agents.replayed import Experience, falls_due, follow_, updates_due
 from stablegrad.errors import UserError
 from stablegrad.replay import memory
@@ -82,6 +83,27 @@ def test_memory_is_checked_before_anything_is_allocated(monkeypatch):
         Experience(setup(**atari), capacity=1_000_000, gamma=0.99, seed=1)
     # What the run never fills needs no memory.
     Experience(setup(**{**atari, "total_steps": 100_000}), capacity=1_000_000, gamma=0.99, seed=1)
+
+
+@pytest.mark.parametrize("algo", ["dqn", "rainbow"])
+def test_a_replay_that_cannot_even_be_set_aside_is_an_error(algo, monkeypatch):
+    """Pages that are never filled take no memory, but addresses, and of those a system gives so many."""
+    with pytest.raises(UserError, match="--buffer_size 2000000001: must be at most 2000000000"):
+        RunConfig.resolve(algo, {"env_id": "CartPole-v1", "buffer_size": 2_000_000_001})
+
+    def refused(*args, **rest):
+        raise MemoryError
+
+    monkeypatch.setattr(replayed, "ReplayRing", refused)
+    with pytest.raises(UserError, match=r"--buffer_size 2000000000: \d+\.\d GB cannot be set aside here"):
+        build(algo, {"buffer_size": 2_000_000_000}, total_steps=100)
+
+
+def test_addresses_of_32_bits_reach_every_frame_of_the_largest_replay():
+    for stack in (1, 4, 16):
+        space = spaces.Box(0, 255, (stack, 84, 84), np.uint8)
+        slots = memory.frame_slots(space, capacity=memory.MOST_ROWS, num_envs=100_000, stack=stack)
+        assert 2_100_000_000 < slots < 2**31
 
 
 @pytest.mark.parametrize("algo", ["dqn", "rainbow"])

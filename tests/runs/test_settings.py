@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from stablegrad import settings
@@ -86,6 +87,23 @@ def test_a_number_that_is_not_finite_is_refused_in_any_section(text):
     assert settings.build(Section, {"rate": text}, problems) is None
     assert len(problems) == 1
     assert problems[0].startswith("--rate ")
+
+
+@pytest.mark.parametrize("text", ["1e39", "-1e300", 3.5e38, "1e-39", "-5e-324", 1e-300])
+def test_a_number_that_float32_makes_infinite_or_0_is_refused(text):
+    """`--weight_decay 1e39` and `--v_max 1e39` were tracebacks of torch, `--optimizer_eps 1e-300` a division by 0."""
+    with np.errstate(over="ignore"):
+        assert not np.finfo(np.float32).tiny <= abs(np.float32(float(text))) < np.inf
+    with pytest.raises(ValueError, match=r"must be 0, or in size from 1\.1754944e-38 to 3\.4028234e\+38"):
+        coerce(text, float)
+
+
+@pytest.mark.parametrize("text", ["0", "-0.0", "3.4028234e38", "-3.4028234e38", "1.1754944e-38", "1e-8"])
+def test_a_number_that_float32_holds_is_taken(text):
+    number = coerce(text, float)
+    assert number == float(text)
+    assert np.isfinite(np.float32(number))
+    assert (np.float32(number) == 0) == (number == 0)
 
 
 def test_an_infinite_default_of_a_user_s_own_agent_is_read_back():

@@ -50,18 +50,30 @@ def test_a_batch_of_long_stacks_names_the_stack():
 
 
 def test_the_size_is_the_one_that_it_would_take():
-    """A width of 100,000: 4 inputs, two square layers, 512 features; four numbers of four bytes each with Adam."""
+    """A width of 100,000: 4 inputs, two square layers, 512 features; four numbers of four bytes each with Adam.
+
+    Beside them a block is 10,000 bytes, and a step of the rollout 40.
+    """
     wide = config(mlp_width=10**5, mlp_depth=1, optimizer="adam", use_ln=False)
     w = 10**5
     parameters = (4 * w + w) + 2 * (w * w + w) + (w * 512 + 512) + (512 * 2 + 2)
     rollout = 4 * 32 * (4 * 4 + 24)
-    exact = 16 * parameters + rollout
+    exact = 16 * parameters + 10_000 + rollout
     check_learning(wide, OBS, ACTIONS, available=exact)
     with pytest.raises(UserError, match=r"at least 320\.8 GB of memory"):
         check_learning(wide, OBS, ACTIONS, available=exact - 1)
-    check_learning(wide, OBS, ACTIONS, learns=False, available=4 * parameters)  # to play, the weights are enough
+    check_learning(
+        wide, OBS, ACTIONS, learns=False, available=4 * parameters + 10_000
+    )  # to play, the weights are enough
     with pytest.raises(UserError, match=r"at least 641\.7 GB"):
         check_learning(wide, OBS, ACTIONS, runs=2, available=exact)
+
+
+def test_blocks_are_counted_that_hold_hardly_a_parameter():
+    """A million blocks of width 8 are 2.4 GB of numbers with Adam, and took some 20 GB."""
+    deep = config(mlp_depth=10**6, mlp_width=8, optimizer="adam", use_ln=False)
+    with pytest.raises(UserError, match=r"at least 12\.3 GB .*--mlp_depth 1000000"):
+        check_learning(deep, OBS, ACTIONS, available=8 * GB)
 
 
 def test_environments_are_counted_with_their_frames():

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from stablegrad.agents.base import AgentSetup, Footprint, fractions, positive
 from stablegrad.envs.base import StepBatch
 from stablegrad.errors import UserError
-from stablegrad.replay.memory import check_memory
+from stablegrad.replay.memory import MOST_ROWS, check_memory, estimate_bytes
 from stablegrad.replay.prioritized import Priorities
 from stablegrad.replay.ring import ReplayRing, Transitions
+from stablegrad.text import in_bytes
 
 
 def updates_due(steps: int, num_envs: int, *, every: int, after: int) -> range:
@@ -65,29 +66,34 @@ class Experience:
         assert isinstance(space, spaces.Box)
         self._learns = setup.learns
         self.bytes_at_end = 0
+        kept: dict[str, Any] = {"num_envs": setup.num_envs, "stack": stack}
         if setup.learns:
             self.bytes_at_end = check_memory(
                 space,
                 setup.action_space,
                 capacity=min(capacity, setup.total_steps),
-                num_envs=setup.num_envs,
-                stack=stack,
                 prioritized=alpha is not None,
+                **kept,
             )
         else:
             capacity = least_capacity(setup.num_envs, n_step)
-        self.replay = ReplayRing(
-            space,
-            setup.action_space,
-            capacity=capacity,
-            num_envs=setup.num_envs,
-            stack=stack,
-            n_step=n_step,
-            gamma=gamma,
-            life_loss_ends=setup.life_loss_ends,
-            clip_rewards=setup.reward_clip,
-        )
-        self.priorities = None if alpha is None else Priorities(self.replay.capacity, alpha=alpha, epsilon=epsilon)
+        try:
+            self.replay = ReplayRing(
+                space,
+                setup.action_space,
+                capacity=capacity,
+                n_step=n_step,
+                gamma=gamma,
+                life_loss_ends=setup.life_loss_ends,
+                clip_rewards=setup.reward_clip,
+                **kept,
+            )
+            self.priorities = None if alpha is None else Priorities(self.replay.capacity, alpha=alpha, epsilon=epsilon)
+        except MemoryError as error:
+            whole = estimate_bytes(space, setup.action_space, capacity=capacity, **kept)
+            raise UserError(
+                f"--buffer_size {capacity}: {in_bytes(whole)} cannot be set aside here, filled or not"
+            ) from error
         self._generator = np.random.default_rng(seed)
         self._device = setup.device
 
@@ -161,6 +167,8 @@ class Experience:
 def replay_problems(config: Any) -> list[str]:
     """What is wrong with the settings that DQN and Rainbow share, one sentence each."""
     problems = positive(config, "buffer_size", "batch_size", "train_frequency", "target_network_frequency")
+    if config.buffer_size > MOST_ROWS:
+        problems.append(f"--buffer_size {config.buffer_size}: must be at most {MOST_ROWS}")
     problems += fractions(config, "tau", "gamma", "start_e", "end_e", "exploration_fraction")
     if config.learning_starts < 0:
         problems.append(f"--learning_starts {config.learning_starts}: must not be negative")

@@ -20,6 +20,10 @@ RESERVE_BYTES = 2**30
 """Left free for networks, environments and the system."""
 
 
+MOST_ROWS = 2_000_000_000
+"""A replay's largest capacity: with the spare frames, what addresses of 32 bits reach."""
+
+
 def frame_stack(space: spaces.Box) -> int:
     """How many frames an observation is a stack of: its first axis for Atari's uint8 [4, 84, 84], else 1.
 

@@ -101,6 +101,8 @@ class OptimizerSpec:
             for name in ("learning_rate", "lr_scale", "optimizer_eps", "max_grad_norm")
             if (value := getattr(self, name)) is not None and not value > 0
         ]
+        if self.learning_rate > settings.LARGEST_FLOAT:
+            problems.append(f"--learning_rate {self.learning_rate}, scaled: must be at most {settings.LARGEST_FLOAT}")
         if self.optimizer != "kron":
             problems += [
                 f"--{name} belongs to kron, not to {self.optimizer}"
