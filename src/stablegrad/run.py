@@ -21,6 +21,7 @@ from stablegrad.runs import checkpoint, records
 from stablegrad.runs.config import RunConfig
 from stablegrad.runs.files import DiskError, read_lines
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.reading import read_config
 from stablegrad.runs.records import SharedLines
 from stablegrad.runs.rows import Rows
 from stablegrad.runs.trust import Trust
@@ -51,12 +52,17 @@ class Unrecorded(Exception):
         """What `evaluate` or `judge` would have returned."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """One run on disk. `trust` says which code that its config names may be imported (see `runs.trust`)."""
 
     path: Path
     trust: Trust = False
+
+    def __repr__(self) -> str:
+        flat, status = read_config(self.path), self.status
+        task = flat.get("env_id") or flat.get("dataset", "")
+        return f"<Run {self.path}: {flat.get('algo', '')} {task}, {status['state']} at step {status['step']:,}>"
 
     @cached_property
     def folder(self) -> RunFolder:

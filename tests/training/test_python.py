@@ -76,7 +76,10 @@ def test_a_run_draws_reports_examines_and_evaluates_itself(small):
     assert axes.get_xlabel() == "agent steps"
     assert small.plot("losses/loss", ax=axes) is axes
     assert small.report().read_text().rstrip().endswith("</html>")
-    assert str(small.doctor())
+    assert repr(small) == f"<Run {small.path}: pqn CartPole-v1, done at step 1,000>"
+    finding = small.doctor()
+    assert repr(finding) == str(finding)
+    assert all(each.illness.title in str(finding) for each in finding.findings)
     assert len(small.evaluate(3).scores) == 3
     assert [record["by"] for record in small.evaluations] == ["eval"]
 

@@ -71,7 +71,7 @@ class Finding:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Examination:
     """Everything the doctor says of one run, most serious first. `not_looked_at` names what the run did not log."""
 
@@ -93,6 +93,8 @@ class Examination:
             lines.append(f"{finding.severity}: {finding.illness.title}. {finding.summary}")
             lines += [f"  try {option}: {remedy.why}" for option, remedy in finding.advice(self.signals.config)]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def records(self) -> list[dict[str, Any]]:
         """The findings as data, as `reports.report.write_report(findings=…)` takes them."""
