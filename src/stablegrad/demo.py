@@ -11,11 +11,10 @@ from typing import Any
 
 from stablegrad.errors import UserError
 from stablegrad.runs.config import RunConfig
-from stablegrad.runs.files import read_lines
-from stablegrad.runs.reading import is_number
+from stablegrad.runs.series import read_games, read_series
 
 LAST_GAMES = 200
-"""The final score of an arm is the mean of this many last training games."""
+"""The score of an arm is the mean of this many last training games; a report's, that of the last tenth of the steps."""
 
 SETTINGS: Mapping[str, Any] = {
     "env_id": "MinAtar/Breakout",
@@ -73,22 +72,19 @@ class Outcome:
 
 def outcome(arm: Arm, folder: Path) -> Outcome:
     """Read an arm's run folder."""
-    rows = [row for row in read_lines(folder / "metrics.jsonl") if {"update", "seconds"} <= row.keys()]
-    scores = [score for game in read_lines(folder / "episodes.jsonl") if is_number(score := game.get("score"))]
-    last = scores[-LAST_GAMES:]
-    # Rows without an update between them hold no norms: the last one, where a run ends between two rollouts.
-    names = dict.fromkeys(name for row in rows for name in row)
-    layers = [name for name in names if name.startswith("gradients/raw/trunk.")]
-    if not last or not layers:
+    series, games = read_series(folder), read_games(folder)
+    # In the order of the network; rows without an update between them hold no norms.
+    layers = [name for name in series if name.startswith("gradients/raw/trunk.")]
+    if games is None or not layers:
         raise UserError(f"{folder} has no game that ended or no update: give --total_timesteps more, or leave it out")
     return Outcome(
         arm,
-        score=sum(last) / len(last),
-        games=len(scores),
-        updates=rows[-1]["update"],
-        minutes=rows[-1]["seconds"] / 60,
-        first_layer=_mean(rows, layers[0]),
-        last_layer=_mean(rows, layers[-1]),
+        score=float(games.values[-LAST_GAMES:].mean()),
+        games=len(games),
+        updates=int(series["update"].values[-1]),
+        minutes=float(series["seconds"].values[-1]) / 60,
+        first_layer=float(series[layers[0]].values.astype(float).mean()),
+        last_layer=float(series[layers[-1]].values.astype(float).mean()),
     )
 
 
@@ -114,8 +110,3 @@ def verdict(outcomes: Sequence[Outcome]) -> list[str]:
         " docs/depth_collapse.md carries the same arms on to 500,000 steps."
     )
     return sentences
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
-    values = [row[name] for row in rows if name in row]
-    return sum(values) / len(values)

@@ -10,8 +10,8 @@ from stablegrad.doctor import Signals, examine
 from stablegrad.doctor.network import rank_correlation
 from stablegrad.doctor.pictures import chart, number, sparkline
 from stablegrad.doctor.reading import early, ill_since, is_head, late, matrix
-from stablegrad.doctor.signals import Series
 from stablegrad.errors import UserError
+from stablegrad.runs.series import Series
 
 
 def series(*values, every=10):

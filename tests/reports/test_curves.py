@@ -3,18 +3,9 @@
 import numpy as np
 import pytest
 
-from stablegrad.reports.curves import (
-    band,
-    final_value,
-    measured_at,
-    rarely,
-    return_curve,
-    row_interval,
-    step_grid,
-    window_of,
-    windowed_mean,
-)
-from stablegrad.reports.load import EPISODES, TRAIN_RETURN, RunRecord, Series
+from stablegrad.reports.curves import band, measured_at, rarely, return_curve, row_interval, step_grid, window_of
+from stablegrad.reports.load import RunRecord
+from stablegrad.runs.series import EPISODES, TRAIN_RETURN, Series, final_value, windowed_mean
 
 
 def series(steps, values):
@@ -44,19 +35,19 @@ def test_the_future_does_not_leak_in():
 
 def test_games_are_weighted_not_rows():
     """Nine games of 0 and one of 10: their mean is 1, the mean of the two rows would be 5."""
-    assert final_value(run([95, 100], [0.0, 10.0], [9, 1]), TRAIN_RETURN) == pytest.approx(1.0)
-    assert final_value(run([95, 100], [0.0, 10.0]), TRAIN_RETURN) == pytest.approx(5.0)
+    assert final_value(run([95, 100], [0.0, 10.0], [9, 1]).series, TRAIN_RETURN) == pytest.approx(1.0)
+    assert final_value(run([95, 100], [0.0, 10.0]).series, TRAIN_RETURN) == pytest.approx(5.0)
 
 
 def test_a_row_without_games_has_no_say():
-    assert final_value(run([90, 95, 100], [np.nan, 4.0, np.nan], [0, 2, 0]), TRAIN_RETURN) == 4.0
+    assert final_value(run([90, 95, 100], [np.nan, 4.0, np.nan], [0, 2, 0]).series, TRAIN_RETURN) == 4.0
 
 
 def test_final_score_is_the_last_tenth_and_no_more():
     steps = list(range(10, 101, 10))
-    assert final_value(run(steps, [0.0] * 9 + [8.0]), TRAIN_RETURN) == 8.0
-    assert np.isnan(final_value(run([], []), TRAIN_RETURN))
-    assert np.isnan(final_value(run([1], [1.0]), "no/such"))
+    assert final_value(run(steps, [0.0] * 9 + [8.0]).series, TRAIN_RETURN) == 8.0
+    assert np.isnan(final_value(run([], []).series, TRAIN_RETURN))
+    assert np.isnan(final_value(run([1], [1.0]).series, "no/such"))
 
 
 def test_a_window_without_a_game_has_no_point():

@@ -5,7 +5,8 @@ import pytest
 
 from stablegrad.reports.arms import study
 from stablegrad.reports.final import EVALUATION, collect, counted, final_score, score_metric
-from stablegrad.reports.load import TRAIN_RETURN, load_run, load_runs
+from stablegrad.reports.load import load_run, load_runs
+from stablegrad.runs.series import TRAIN_RETURN
 
 
 def collected(paths, metric=TRAIN_RETURN):

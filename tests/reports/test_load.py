@@ -8,7 +8,8 @@ from synthetic_runs import write_run
 
 from stablegrad.errors import UserError
 from stablegrad.reports import load
-from stablegrad.reports.load import EPISODES, TRAIN_RETURN, find_runs, load_run, load_runs
+from stablegrad.reports.load import find_runs, load_run, load_runs
+from stablegrad.runs.series import EPISODES, TRAIN_RETURN
 
 
 def append(path, text):

@@ -7,11 +7,11 @@ import pytest
 
 from stablegrad.reports.arms import game_of, study
 from stablegrad.reports.compose import compose
-from stablegrad.reports.curves import final_value
 from stablegrad.reports.final import curve_metric
-from stablegrad.reports.load import Series, load_run
+from stablegrad.reports.load import load_run
 from stablegrad.reports.markdown import render_markdown
 from stablegrad.reports.tasks import TaskCurve, arms_on_tasks, change_steps, gaps, task_names, task_results
+from stablegrad.runs.series import Series, final_value
 
 
 def write(path, rows, *, metric, **config):
@@ -46,7 +46,7 @@ def test_a_row_of_a_run_on_images_counts_though_no_game_ended(tmp_path):
     rows = [(10 * i, 1, i / 10, 0) for i in range(1, 11)]
     run = write(tmp_path / "a", rows, metric="train/accuracy", stream="stationary")
     run.series["train/episodes"] = Series(run.series["train/task"].steps, np.zeros(10, np.float32))
-    assert final_value(run, "train/accuracy") == pytest.approx(1.0)
+    assert final_value(run.series, "train/accuracy") == pytest.approx(1.0)
 
 
 def test_returns_average_the_late_games_of_each_task(tmp_path):

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from stablegrad.errors import UserError
+from stablegrad.reports.final import final_score
+from stablegrad.reports.load import load_run
 from stablegrad.runs.files import read_json
 from stablegrad.runs.folder import RunFolder
+from stablegrad.runs.series import EPISODES, TRAIN_RETURN
 from stablegrad.sweeps import file
 from stablegrad.sweeps.grid import expand
 from stablegrad.sweeps.tune_spec import tune_spec
-from stablegrad.sweeps.tuning import Tuning, final_value
+from stablegrad.sweeps.tuning import Tuning
 
 TUNE = """
 name = "tuned"
@@ -179,11 +182,29 @@ def test_two_at_a_time_would_not_be_one_study(tmp_path) -> None:
     os.close(held)
 
 
-def test_the_value_of_a_run_is_the_mean_of_its_last_tenth(tmp_path) -> None:
-    rows = [{"step": step, "score": float(step)} for step in range(10, 1001, 10)] + [{"step": 1000}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert final_value(tmp_path, "score") == 950.0
-    assert final_value(tmp_path, "other") is None
+class Uneven(Pretended):
+    """Runs that made some steps twice, and have rows of many games beside rows of one."""
+
+    def run(self, folders: Iterable[Path], *, stop=None, on_tick=None) -> dict[Path, int]:
+        for folder in folders:
+            super().run([folder])
+            top = 1e5 * read_json(folder / "config.json")["learning_rate"]
+            rows = [(100, 50.0, 100), (500, 99.0, 9), (512, 99.0, 1), (490, 7.0, 5), (500, 0.0, 9), (512, top, 1)]
+            lines = [{"step": step, TRAIN_RETURN: score, EPISODES: games} for step, score, games in rows]
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return {}
+
+
+@pytest.mark.needs("Optuna")
+def test_tuning_judges_a_run_as_the_report_does(tmp_path) -> None:
+    """It took the mean of the last rows, those that were made again among them, and the report that of the games."""
+    executor = Uneven()
+    tune(tmp_path, executor, TUNE.replace("seeds = [11, 12]", "seeds = [11]"))
+    told = {value for arm in trials(tmp_path).values() for *_, value in arm}
+    assert told == {final_score(load_run(path), TRAIN_RETURN) for path in executor.trained}
+    assert len(told) == 8
+    tops = [1e5 * read_json(path / "config.json")["learning_rate"] for path in executor.trained]
+    assert sorted(told) == pytest.approx(sorted((5 * 7 + 9 * 0 + top) / 15 for top in tops))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ def folder(tmp_path):
         {"step": 128, "update": 4, "seconds": 60.0, **norms(9, 3, 5, 20)},
         {"step": 150, "update": 4, "seconds": 90.0},
     ]
-    games = [{"score": 100.0}, *[{"score": float(score)} for score in (1, 3) * (demo.LAST_GAMES // 2)]]
+    scores = [100, *(1, 3) * (demo.LAST_GAMES // 2)]
+    games = [{"step": step, "score": float(score)} for step, score in enumerate(scores)]
     for name, lines in (("metrics", rows), ("episodes", games)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return tmp_path

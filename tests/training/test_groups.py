@@ -14,9 +14,10 @@ from stablegrad.api import load_run
 from stablegrad.diagnostics import catalogue
 from stablegrad.diagnostics.units import dead_fraction
 from stablegrad.doctor.examine import judge
-from stablegrad.doctor.signals import Series, Signals
+from stablegrad.doctor.signals import Signals
 from stablegrad.errors import UserError
 from stablegrad.plasticity.base import Intervention, InterventionInfo
+from stablegrad.runs.series import Series
 from stablegrad.training.fitting import reads_observations
 from stablegrad.training.learner import Learner
 from stablegrad.training.recorder import Means

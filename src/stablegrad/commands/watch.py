@@ -15,8 +15,8 @@ from stablegrad.commands.parsing import Parser, finite
 from stablegrad.commands.terminal import Terminal
 from stablegrad.doctor import Examination, Signals, judge
 from stablegrad.doctor.pictures import chart, number, sparkline
-from stablegrad.doctor.signals import Series
 from stablegrad.errors import DONE, UserError
+from stablegrad.runs.series import Series
 
 SHOWN: Mapping[str, tuple[str, ...]] = {
     "evaluation": ("eval/episode_return", "eval/accuracy"),

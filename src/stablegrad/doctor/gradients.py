@@ -6,7 +6,8 @@ from stablegrad.doctor.findings import Finding, succession
 from stablegrad.doctor.illnesses import Illness
 from stablegrad.doctor.pictures import number
 from stablegrad.doctor.reading import early, hidden, ill_since, is_late, late, matrix, median, picture
-from stablegrad.doctor.signals import Series, Signals
+from stablegrad.doctor.signals import Signals
+from stablegrad.runs.series import Series
 
 _UNCLIPPED = 10.0
 

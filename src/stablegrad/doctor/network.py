@@ -1,13 +1,13 @@
 """Illnesses of what the network has become: its units, its features, its curvature, its churn."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stablegrad.doctor.findings import Finding, succession
 from stablegrad.doctor.illnesses import Illness
 from stablegrad.doctor.pictures import number
 from stablegrad.doctor.reading import early, has_convolutions, ill_since, is_late, late, matrix, median, picture
-from stablegrad.doctor.signals import Series, Signals
+from stablegrad.doctor.signals import Signals
+from stablegrad.runs.series import Floats, Series
 
 
 def dead(signals: Signals, illness: Illness) -> Finding | None:
@@ -162,7 +162,7 @@ def curvature(signals: Signals, illness: Illness) -> Finding | None:
     )
 
 
-def rank_correlation(values: NDArray[np.float64]) -> float:
+def rank_correlation(values: Floats) -> float:
     """Spearman's rank correlation of a series with time, in [-1, 1]; 0 for a constant one."""
     ranks = np.array([(values < value).sum() + (values == value).sum() / 2 for value in values])
     times = np.arange(len(values), dtype=float)

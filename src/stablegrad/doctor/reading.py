@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stablegrad.doctor.findings import Picture
-from stablegrad.doctor.signals import Floats, Series, Signals
+from stablegrad.doctor.signals import Signals
+from stablegrad.runs.series import Floats, Series, Steps
 
 Flags = NDArray[np.bool_]
 
@@ -28,7 +29,7 @@ def early(signals: Signals, series: Series, *, start: float = 0.0, share: float 
     return Series(series.steps[low : max(high, low + 1)], series.values[low : max(high, low + 1)])
 
 
-def is_late(signals: Signals, steps: NDArray[np.int64]) -> Flags:
+def is_late(signals: Signals, steps: Steps) -> Flags:
     """Which of the steps lie in the last half of the run so far; at least the last one."""
     return np.asarray(steps >= min(signals.last_step / 2, steps[-1]))
 
@@ -37,7 +38,7 @@ def median(series: Series) -> float:
     return float(np.median(series.values))
 
 
-def ill_since(steps: NDArray[np.int64], ill: Flags) -> int | None:
+def ill_since(steps: Steps, ill: Flags) -> int | None:
     """The first ill step from which on at least three quarters of the points are ill; None where there is none."""
     rest = np.cumsum(ill[::-1])[::-1] / np.arange(len(ill), 0, -1)
     begun = np.flatnonzero(ill & (rest >= _MOST))
@@ -67,7 +68,7 @@ def hidden(layers: Mapping[str, Series]) -> dict[str, Series]:
     return found or dict(layers)
 
 
-def matrix(layers: Mapping[str, Series]) -> tuple[NDArray[np.int64], Floats]:
+def matrix(layers: Mapping[str, Series]) -> tuple[Steps, Floats]:
     """Steps `[rows]` at which all layers were logged, and their values `[rows, layers]`; no rows if there are none."""
     if not layers:
         return np.zeros(0, np.int64), np.zeros((0, 0))

@@ -4,44 +4,18 @@ Only files are read, so a run can be examined years later, while it is still tra
 somebody else's code (`stablegrad.integrations`).
 """
 
-from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stablegrad.runs.files import read_lines
-from stablegrad.runs.reading import is_number, read_config, read_status
-
-Steps = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from stablegrad.runs.reading import read_config, read_status
+from stablegrad.runs.series import Series, read_games, read_series
 
 VALUES = ("losses/q_values", "losses/values")
 TARGETS = ("losses/targets_mean", "losses/targets")
-
-
-@dataclass(frozen=True)
-class Series:
-    """`values [n]` at `steps [n]`, ascending; never empty."""
-
-    steps: Steps
-    values: Floats
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def since(self, step: float) -> "Series":
-        """The part from `step` on; the last point where nothing is that late."""
-        first = min(int(np.searchsorted(self.steps, step)), len(self) - 1)
-        return Series(self.steps[first:], self.values[first:])
-
-    def finite(self) -> "Series | None":
-        """Without NaN and infinity; None when nothing is left."""
-        kept = np.isfinite(self.values)
-        return Series(self.steps[kept], self.values[kept]) if kept.any() else None
 
 
 @dataclass(frozen=True)
@@ -58,7 +32,9 @@ class Signals:
     def read(cls, path: Path) -> "Signals":
         """The record in a run's folder. UserError when there is none, or it has no readable config."""
         config = read_config(path)
-        return cls(path, config, read_status(path), columns(read_lines(path / "metrics.jsonl")), games_of(path))
+        # Its arithmetic is in float64: what is squared here may leave float32.
+        series = {name: Series(s.steps, s.values.astype(np.float64)) for name, s in read_series(path).items()}
+        return cls(path, config, read_status(path), series, read_games(path))
 
     @property
     def last_step(self) -> int:
@@ -105,29 +81,3 @@ class Signals:
             if name.startswith(prefix)
         }
         return {layer: series for layer, series in found.items() if layer != "total" and series is not None}
-
-
-def columns(rows: Iterator[Mapping[str, Any]]) -> dict[str, Series]:
-    """Rows as one series a metric, in the order in which the metrics first appeared."""
-    found: dict[str, tuple[array[int], array[float]]] = {}
-    for row in rows:
-        step = row.get("step")
-        if not isinstance(step, int):
-            continue
-        for name, value in row.items():
-            if name == "step" or isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            steps, values = found.setdefault(name, (array("q"), array("d")))
-            steps.append(step)
-            values.append(value)
-    return {name: Series(np.array(steps, np.int64), np.array(values)) for name, (steps, values) in found.items()}
-
-
-def games_of(path: Path) -> Series | None:
-    """Scores of the games in a run's episodes.jsonl."""
-    steps, scores = array("q"), array("d")
-    for game in read_lines(path / "episodes.jsonl"):
-        if "step" in game and is_number(game.get("score")):
-            steps.append(int(game["step"]))
-            scores.append(float(game["score"]))
-    return Series(np.array(steps, np.int64), np.array(scores)) if steps else None

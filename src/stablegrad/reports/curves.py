@@ -12,16 +12,13 @@ import numpy as np
 
 from stablegrad.reports.aggregates import sample_efficiency
 from stablegrad.reports.bootstrap import Interval, bootstrap_interval
-from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord, Series, Steps
+from stablegrad.reports.load import RunRecord
+from stablegrad.runs.series import Floats, Steps, games_behind, windowed_mean
 
 GRID_POINTS = 100
 CURVE_WINDOW = 0.05
 """Share of the budget over which a point of a curve averages."""
-FINAL_WINDOW = 0.10
-"""Share of the budget, at its end, over which a final score averages."""
 CURVE_RESAMPLES = 1_000
-MEANS_OVER_GAMES = (TRAIN_RETURN, "train/episode_length", "train/hns")
-"""Metrics that are means over the games of a row; runs on images have rows without games."""
 
 
 def step_grid(runs: Sequence[RunRecord], points: int = GRID_POINTS) -> Steps:
@@ -55,23 +52,6 @@ def measured_at(runs: Sequence[RunRecord], metric: str) -> Steps:
     return np.unique(np.concatenate(steps)) if steps else np.zeros(0, np.int64)
 
 
-def windowed_mean(series: Series, at: Steps, window: int, weights: Floats | None = None) -> Floats:
-    """Mean of the values logged in (s - window, s], for every step s of `at [G]` -> `[G]` float64.
-
-    `weights [n]` (games that a logged mean is of) default to 1. NaN where the window holds no value.
-    """
-    kept = np.isfinite(series.values)
-    steps, values = series.steps[kept], series.values[kept].astype(float)
-    counts = np.ones(len(values)) if weights is None else np.maximum(weights[kept].astype(float), 0.0)
-    sums = np.concatenate([[0.0], np.cumsum(values * counts)])
-    totals = np.concatenate([[0.0], np.cumsum(counts)])
-    upper = np.searchsorted(steps, at, side="right")
-    lower = np.searchsorted(steps, at - window, side="right")
-    weight = totals[upper] - totals[lower]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(weight > 0, (sums[upper] - sums[lower]) / weight, np.nan)
-
-
 def return_curve(run: RunRecord, metric: str, at: Steps, *, window: int) -> Floats:
     """A run's smoothed curve of a metric `[G]`; a mean over games is weighted by the number of games.
 
@@ -80,19 +60,9 @@ def return_curve(run: RunRecord, metric: str, at: Steps, *, window: int) -> Floa
     series = run.series.get(metric)
     if series is None:
         return np.full(len(at), np.nan)
-    curve = windowed_mean(series, at, window, _games(run, metric, series))
+    curve = windowed_mean(series, at, window, games_behind(run.series, metric))
     curve[at >= run.last_step + row_interval(run)] = np.nan
     return curve
-
-
-def final_value(run: RunRecord, metric: str, *, share: float = FINAL_WINDOW) -> float:
-    """Mean of a metric over the last `share` of the run's steps, weighted by games; NaN if never logged."""
-    series = run.series.get(metric)
-    if series is None or not len(series.steps):
-        return float("nan")
-    end = int(series.steps[-1])
-    window = max(1, round(share * end))
-    return float(windowed_mean(series, np.array([end]), window, _games(run, metric, series))[0])
 
 
 def band(curves: Floats, *, rng: np.random.Generator, resamples: int = CURVE_RESAMPLES) -> Interval:
@@ -106,14 +76,3 @@ def band(curves: Floats, *, rng: np.random.Generator, resamples: int = CURVE_RES
         interval = bootstrap_interval(curves[..., complete], sample_efficiency, rng=rng, resamples=resamples)
         low[complete], high[complete], point[complete] = interval
     return Interval(low, high, point)
-
-
-def _games(run: RunRecord, metric: str, series: Series) -> Floats | None:
-    """How many games each logged mean stands for, or None where that is not known."""
-    if metric not in MEANS_OVER_GAMES or EPISODES not in run.series:
-        return None
-    counts = run.series[EPISODES]
-    position = np.searchsorted(counts.steps, series.steps)
-    if (position >= len(counts.steps)).any() or (counts.steps[position] != series.steps).any():
-        return None
-    return counts.values[position]

@@ -9,10 +9,10 @@ import numpy as np
 
 from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Array
-from stablegrad.reports.curves import FINAL_WINDOW, final_value
-from stablegrad.reports.load import TRAIN_RETURN, Evaluation, Floats, RunRecord
+from stablegrad.reports.load import Evaluation, RunRecord
 from stablegrad.reports.names import percent
 from stablegrad.reports.scores import hns_table_name
+from stablegrad.runs.series import FINAL_WINDOW, TRAIN_RETURN, Floats, final_value
 from stablegrad.tables.scores import normaliser
 
 TEST_ACCURACY, TRAIN_ACCURACY = "eval/accuracy", "train/accuracy"
@@ -94,7 +94,7 @@ def final_score(run: RunRecord, metric: str) -> float:
     if metric == EVALUATION:
         evaluation = judging_evaluation(run)
         return math.nan if evaluation is None else float(np.mean(evaluation.scores))
-    return final_value(run, metric)
+    return final_value(run.series, metric)
 
 
 def meaning_of(metric: str) -> str:

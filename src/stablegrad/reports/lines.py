@@ -10,8 +10,8 @@ from stablegrad.reports.arms import Arm
 from stablegrad.reports.bootstrap import Interval
 from stablegrad.reports.figures import Row, Style
 from stablegrad.reports.judge import Judgement
-from stablegrad.reports.load import Floats, Steps
 from stablegrad.reports.theme import SERIES
+from stablegrad.runs.series import Floats, Steps
 
 Styles = Mapping[str, Style]
 """Arm label -> how it is drawn."""

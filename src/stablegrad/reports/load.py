@@ -1,14 +1,10 @@
 """Run folders as reports see them: small columns of numbers, read once, without the training half."""
 
 import importlib.util
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from stablegrad.agents import AGENTS
 from stablegrad.errors import UserError
@@ -16,24 +12,12 @@ from stablegrad.runs.config import completed
 from stablegrad.runs.files import read_lines, read_object
 from stablegrad.runs.reading import is_number, read_config, read_status
 from stablegrad.runs.records import BY_EVAL
+from stablegrad.runs.series import Series, read_series
 from stablegrad.text import printable, printable_tree
 
-Floats = NDArray[np.floating[Any]]
-Steps = NDArray[np.integer[Any]]
-
-TRAIN_RETURN = "train/episode_return"
-EPISODES = "train/episodes"
 EVALUATION_RETURN = "eval/episode_return"
-_HEAD = ("step", "update", "seconds")
+_HEAD = ("update", "seconds")
 _MOST_FOLDERS = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One metric of one run: `values [n]` float32 logged at `steps [n]` int64 (agent steps, ascending)."""
-
-    steps: Steps
-    values: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +133,7 @@ def completed_configs(runs: Sequence[RunRecord]) -> list[RunRecord]:
 def load_run(path: Path) -> RunRecord:
     """One run folder. Files that a run may lack (it has just begun, was never evaluated) count as empty."""
     config = printable_tree(read_config(path))
-    series = _columns(path / "metrics.jsonl")
-    if TRAIN_RETURN not in series:
-        series |= _returns_from_episodes(path / "episodes.jsonl")
+    series = {printable(name): column for name, column in read_series(path).items() if name not in _HEAD}
     return RunRecord(
         path=path,
         config=config,
@@ -167,65 +149,6 @@ def _manifest(path: Path) -> dict[str, Any]:
         return read_object(path)
     except (OSError, ValueError):
         return {}
-
-
-def _columns(path: Path) -> dict[str, Series]:
-    """metrics.jsonl as one series a metric; rows before a row of the same or an earlier step are dropped."""
-    steps = array("q")
-    # Rows with the same names are kept together, so that numpy turns them into numbers and not a loop.
-    alike: dict[tuple[str, ...], tuple[list[int], list[list[Any]]]] = {}
-    for number, row in enumerate(read_lines(path)):
-        steps.append(int(row.get("step", number)))
-        numbers, values = alike.setdefault(tuple(row), ([], []))
-        numbers.append(number)
-        values.append(list(row.values()))
-    at = np.array(steps, dtype=np.int64)
-    # A run that was resumed by other means than ours may have logged some steps twice: the last word counts.
-    current = at < np.append(np.minimum.accumulate(at[::-1])[::-1][1:], np.iinfo(np.int64).max)
-    parts: dict[str, list[tuple[Steps, Floats]]] = {}
-    for names, (numbers, values) in alike.items():
-        rows = np.array(numbers)
-        for name, column in zip(names, _transposed(values), strict=True):
-            if name not in _HEAD and column is not None:
-                parts.setdefault(name, []).append((rows, column))
-    return {printable(name): _series(pieces, at, current) for name, pieces in parts.items()}
-
-
-def _transposed(values: list[list[Any]]) -> list[Floats | None]:
-    """Columns of equally long rows as float32, None for one that holds anything but numbers."""
-    try:
-        return list(np.array(values, dtype=np.float32).T)
-    except (ValueError, TypeError):
-        columns = zip(*values, strict=True)
-        return [
-            np.array(column, dtype=np.float32) if all(isinstance(v, int | float) for v in column) else None
-            for column in columns
-        ]
-
-
-def _series(pieces: list[tuple[Steps, Floats]], at: Steps, current: NDArray[np.bool_]) -> Series:
-    rows = np.concatenate([rows for rows, _ in pieces])
-    values = np.concatenate([values for _, values in pieces])
-    order = np.argsort(rows)
-    order = order[current[rows[order]]]
-    return Series(at[rows[order]], values[order])
-
-
-def _returns_from_episodes(path: Path) -> dict[str, Series]:
-    """Training returns of a run whose rows have none: one row for every step at which games ended."""
-    steps, scores = array("q"), array("d")
-    for record in read_lines(path):
-        if "step" in record and is_number(record.get("score")):
-            steps.append(int(record["step"]))
-            scores.append(float(record["score"]))
-    if not steps:
-        return {}
-    unique, where, counts = np.unique(np.array(steps), return_inverse=True, return_counts=True)
-    means = np.bincount(where, weights=np.array(scores)) / counts
-    return {
-        TRAIN_RETURN: Series(unique, means.astype(np.float32)),
-        EPISODES: Series(unique, counts.astype(np.float32)),
-    }
 
 
 def _evaluations(path: Path, config: Mapping[str, Any]) -> Iterator[Evaluation]:

@@ -13,11 +13,12 @@ from stablegrad.reports.figures import Figure, Panel, Style
 from stablegrad.reports.final import counted
 from stablegrad.reports.judge import Judgement
 from stablegrad.reports.lines import Styles, band_rows, draw_band, draw_line, legend_of, steps_axis
-from stablegrad.reports.load import TRAIN_RETURN, Floats, RunRecord, Steps
+from stablegrad.reports.load import RunRecord
 from stablegrad.reports.names import percent, phrase, size
 from stablegrad.reports.sentences import plural
 from stablegrad.reports.tasks import change_steps
 from stablegrad.reports.theme import FAINT, SERIES
+from stablegrad.runs.series import TRAIN_RETURN, Floats, Steps
 
 MOST_SINGLE_RUNS = 12
 """Up to so many runs in a study, each is also drawn as a thin line."""

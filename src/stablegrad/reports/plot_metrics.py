@@ -12,11 +12,12 @@ from stablegrad.errors import UserError
 from stablegrad.reports import theme
 from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Interval
-from stablegrad.reports.curves import CURVE_WINDOW, measured_at, rarely, window_of, windowed_mean
+from stablegrad.reports.curves import CURVE_WINDOW, measured_at, rarely, window_of
 from stablegrad.reports.figures import Figure, Margins, Panel, short_number
 from stablegrad.reports.lines import Styles, band_rows, draw_band, legend_of, steps_axis
-from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord, Steps
+from stablegrad.reports.load import RunRecord
 from stablegrad.reports.names import file_name
+from stablegrad.runs.series import EPISODES, TRAIN_RETURN, Floats, Steps, windowed_mean
 
 LAYER_COLUMNS = 60
 MOST_MAPS = 48

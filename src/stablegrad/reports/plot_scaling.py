@@ -10,11 +10,11 @@ from matplotlib.colors import Normalize
 from stablegrad.reports import theme
 from stablegrad.reports.arms import Arm, Study, families
 from stablegrad.reports.bootstrap import Interval
-from stablegrad.reports.curves import final_value
 from stablegrad.reports.figures import Figure, Margins, Panel, Row, Style
 from stablegrad.reports.judge import Judgement
 from stablegrad.reports.names import name_of, show, size
 from stablegrad.reports.sentences import number
+from stablegrad.runs.series import final_value
 
 DEPTH, WIDTH = "mlp_depth", "mlp_width"
 METRICS = (
@@ -60,7 +60,7 @@ def scaling_figures(study: Study, judgement: Judgement | None) -> list[Figure]:
 
 def _median_of(metric: str) -> Value:
     def value(arm: Arm) -> Interval | None:
-        values = np.array([final_value(run, metric) for run in arm.runs])
+        values = np.array([final_value(run.series, metric) for run in arm.runs])
         finite = values[np.isfinite(values)]
         if not len(finite):
             return None

@@ -12,10 +12,10 @@ from stablegrad.reports.document import Block, Cell, Points, Section, Table
 from stablegrad.reports.figures import Figure, Panel, Row
 from stablegrad.reports.final import curve_metric
 from stablegrad.reports.lines import Styles, legend_of
-from stablegrad.reports.load import TRAIN_RETURN, Floats
 from stablegrad.reports.names import percent
 from stablegrad.reports.sentences import interval_text, number
 from stablegrad.reports.tasks import FINAL_SHARE, ArmOnTasks, Gap, arms_on_tasks, gaps, interval_of
+from stablegrad.runs.series import TRAIN_RETURN, Floats
 
 _NOTHING = Cell("–", np.nan)
 

@@ -10,7 +10,7 @@ from stablegrad.reports.aggregates import minimum_detectable_difference
 from stablegrad.reports.arms import Study, duplicates
 from stablegrad.reports.bootstrap import Interval
 from stablegrad.reports.judge import Judgement, Verdict
-from stablegrad.reports.load import TRAIN_RETURN
+from stablegrad.runs.series import TRAIN_RETURN
 
 SIGNIFICANT = 0.05
 _UNFINISHED = ("created", "running", "stopped")

@@ -13,8 +13,9 @@ from stablegrad.reports.aggregates import mean
 from stablegrad.reports.arms import Arm, Study
 from stablegrad.reports.bootstrap import Interval, bootstrap_interval
 from stablegrad.reports.final import curve_metric
-from stablegrad.reports.load import EPISODES, TRAIN_RETURN, Floats, RunRecord
+from stablegrad.reports.load import RunRecord
 from stablegrad.reports.names import frozen
+from stablegrad.runs.series import EPISODES, TRAIN_RETURN, Floats
 
 TASK = "train/task"
 SHARE_OF_FRESH = 0.9

@@ -16,17 +16,15 @@ from typing import Any, Literal
 import numpy as np
 
 from stablegrad.errors import UserError
-from stablegrad.runs.files import cut, make_folder, names_in, read_bytes, read_lines, remove
+from stablegrad.runs.files import cut, make_folder, names_in, read_bytes, remove
 from stablegrad.runs.folder import RunFolder
-from stablegrad.runs.reading import is_number
+from stablegrad.runs.series import final_value, read_series
 from stablegrad.sweeps.file import ArmEntry, SweepFile
 from stablegrad.sweeps.folder import ensure_run
 from stablegrad.sweeps.grid import TASKS, Cell, Combination, expand, resolve
 from stablegrad.sweeps.pool import Executor, Stop, Tick, never, unwatched
 from stablegrad.sweeps.process import claim
 from stablegrad.sweeps.tune_spec import Space, tune_spec
-
-_LAST_PART = 0.1
 
 
 @dataclass(frozen=True)
@@ -163,9 +161,9 @@ class Tuning:
         states = {RunFolder(path).status["state"] for path in paths}
         if states - {"done", "failed"}:
             return False
-        found = [] if "failed" in states else [final_value(path, self.spec.metric) for path in paths]
-        values = [value for value in found if value is not None]
-        if values and len(values) == len(paths):
+        # As a report would judge them: another definition could crown another arm.
+        values = [] if "failed" in states else [final_value(read_series(path), self.spec.metric) for path in paths]
+        if values and np.isfinite(values).all():
             study.tell(trial.number, float(np.mean(values)))
         else:
             study.tell(trial.number, state=TrialState.FAIL)
@@ -181,15 +179,6 @@ class Tuning:
         best = max(good, key=lambda trial: sign * trial.value, default=None)
         value, settings = (None, None) if best is None else (best.value, dict(best.params))
         return Best(arm, len(good) + failed, failed, value, settings)
-
-
-def final_value(folder: Path, metric: str) -> float | None:
-    """Mean of a metric over the rows of the last tenth of a run; None where no row has it."""
-    rows = list(read_lines(folder / "metrics.jsonl"))
-    rows = [row for row in rows if "step" in row]
-    last = rows[-1]["step"] if rows else 0
-    values = [row[metric] for row in rows if row["step"] >= (1 - _LAST_PART) * last and is_number(row.get(metric))]
-    return float(np.mean(values)) if values else None
 
 
 def _distributions(space: Space) -> dict[str, Any]:
