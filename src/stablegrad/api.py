@@ -215,7 +215,7 @@ def _go_on(folder: RunFolder, observers: Sequence[Observer], options: Resumption
 
 
 def fork(
-    run: Run | str | Path,
+    path: Run | str | Path,
     changes: Mapping[str, Any] | None = None,
     *,
     at: float | None = None,
@@ -236,7 +236,7 @@ def fork(
     UserError, and no folder, where it does not fit. `trust` is as in `load_run`; what the changes name is trusted.
     """
     changes = {**(changes or {}), **more_changes}
-    path, trust = (run.path, run.trust or trust) if isinstance(run, Run) else (Path(run), trust)
+    path, trust = (path.path, path.trust or trust) if isinstance(path, Run) else (Path(path), trust)
     source = load_run(path, trust=trust is True or {*(trust or ()), *map(absolute, names_of(changes))})
     config = RunConfig.from_flat({**source.config.flat(), **changes})
     before, now = source.config.flat(), config.flat()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from stablegrad.errors import BAD_USAGE, DONE, FAILED, UserError, nearest
 from stablegrad.registry import blamed, in_words
 from stablegrad.runs.files import DiskError
-from stablegrad.text import printable, say, speak_any_encoding
+from stablegrad.text import drop_lost_output, printable, say, speak_any_encoding
 
 # What is wrong with a path that somebody named, as against what is wrong with the machine.
 _OF_PATHS = frozenset({
@@ -68,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if show_traceback or blamed(error) is None:
             raise
         return _complain([in_words(error)], FAILED)
+    finally:
+        drop_lost_output()
 
 
 def _complain(problems: Sequence[str], code: int) -> int:

@@ -5,6 +5,8 @@ among them would move the cursor, recolour the terminal or change its title, and
 sentence around; a lone surrogate (a file name that is not UTF-8) cannot be written at all.
 """
 
+import contextlib
+import os
 import sys
 from typing import Any, TextIO
 
@@ -74,6 +76,16 @@ def say(*parts: str, file: TextIO | None = None) -> None:
     """Print each of the `parts` on a line of its own (on standard output unless `file` is another), all printable."""
     for part in parts:
         print(printable(part, lines=True), file=file or sys.stdout, flush=True)
+
+
+def drop_lost_output() -> None:
+    """Let go of what a closed terminal or pipe never took: Python would try again at its end, and exit with 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def speak_any_encoding() -> None:

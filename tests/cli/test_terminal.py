@@ -86,3 +86,22 @@ def test_help_under_a_forced_ascii_locale(command):
     assert done.returncode == 0
     assert done.stderr == b""
     assert done.stdout.startswith(f"usage: stablegrad {command}".encode())
+
+
+@pytest.mark.parametrize(("call", "code"), [("drop_lost_output()", 75), ("None", 120)])
+def test_output_that_nobody_takes_any_more_leaves_the_exit_code_alone(call: str, code: int) -> None:
+    """Python itself, which tries again at its end, exits with 120."""
+    program = f"""
+import os, sys
+from stablegrad.text import drop_lost_output
+reading, writing = os.pipe()
+os.dup2(writing, 1), os.close(writing), os.close(reading)
+try:
+    print("lost", flush=True)
+except BrokenPipeError:
+    {call}
+sys.exit(75)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.DEVNULL, env=environment)
+    assert ended.returncode == code
