@@ -5,8 +5,6 @@ among them would move the cursor, recolour the terminal or change its title, and
 sentence around; a lone surrogate (a file name that is not UTF-8) cannot be written at all.
 """
 
-import contextlib
-import os
 import sys
 from typing import Any, TextIO
 
@@ -80,12 +78,13 @@ def say(*parts: str, file: TextIO | None = None) -> None:
 
 def drop_lost_output() -> None:
     """Let go of what a closed terminal or pipe never took: Python would try again at its end, and exit with 120."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
         try:
-            stream.flush()
+            if stream is not None:  # as it is where the output is closed from the start
+                stream.flush()
         except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
+            setattr(sys, name, None)
 
 
 def speak_any_encoding() -> None:
