@@ -181,3 +181,12 @@ class SaysNothingOfItsCritic(SoftActorCritic):
 class NeverLearnsThePolicy(SoftActorCritic):
     def _batch(self, data, generator, number):
         return super()._batch(data, generator, 1)
+
+
+class OptimizersOfTheirOwn(SoftActorCritic):
+    """The temperature is moved by plain gradient descent, and its gradient is not clipped."""
+
+    def optimizer_settings(self, group):
+        if group != "temperature":
+            return {}
+        return {"optimizer": "sgd", "learning_rate": 0.5, "max_grad_norm": None, "lr_scale": 1.0}

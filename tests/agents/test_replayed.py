@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stablegrad.agents import replayed
+from stablegrad.agents.base import LossOutput
 from stablegrad.agents.replayed import Experience, falls_due, follow_, updates_due
 from stablegrad.errors import UserError
 from stablegrad.replay import memory
@@ -59,6 +60,29 @@ def test_targets_are_copied_after_the_same_updates_whatever_the_number_of_enviro
                 copies.append(agent.updates)
     assert copies == [12, 24]
     assert agent.updates == 24
+
+
+@pytest.mark.parametrize("algo", ["dqn", "rainbow"])
+def test_a_replay_ratio_above_1(algo):
+    """Three updates at each of the moments 2, 4, …, 24; the target follows after the last of those at 12 and 24."""
+    settings = {"learning_starts": 0, "train_frequency": 2, "target_network_frequency": 12, "buffer_size": 200}
+    agent, stream = build(algo, {**settings, "gradient_steps": 3, "batch_size": 8}, num_envs=1), Stream(1)
+    copies = []
+    for _ in range(24):
+        agent.observe(stream.step(agent.act(stream.obs)))
+        for batch in agent.batches():
+            before = copy.deepcopy(agent.target)
+            with torch.no_grad():
+                for parameter in agent.network.parameters():
+                    parameter += 1
+            errors = torch.ones(len(batch["slots"]))
+            agent.after_update(LossOutput(errors.sum(), None, {}, {"errors": errors}), batch)
+            if not all(map(torch.equal, before.parameters(), agent.target.parameters())):
+                copies.append(agent.updates)
+    made = agent.updates
+    assert copies == [made - 18, made]
+    assert made == {"dqn": 36, "rainbow": 36 - 3}[algo]  # no window of three steps is whole at the first moment
+    assert agent.metrics()["replay/ratio"] == made * 8 / 24 > 1
 
 
 def test_soft_and_hard_updates_of_a_target():

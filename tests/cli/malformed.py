@@ -75,9 +75,8 @@ class _Line:
 
     def _of_run(self) -> list[str]:
         rng = self.rng
-        command = rng.choice(
-            ["resume", "resume", "resume", "eval", "eval", "doctor", "doctor", "fork", "watch", "upload", "report"]
-        )
+        commands = ("eval", "doctor", "resume")
+        command = self._next("of a run", (*commands, *commands, "resume", "fork", "watch", "upload", "report"))
         line = [command, self._run(), *getattr(self, f"_{command}")()]
         trusting = command in ("resume", "eval", "fork", "doctor") and rng.random() < 0.2
         return line + (["--trust"] if trusting else [])
@@ -114,7 +113,7 @@ class _Line:
 
     def _sweep(self) -> list[str]:
         rng, file = self.rng, self.rng.choice([*self.world.sweeps * 3, *self.world.toml, *PATHS])
-        match rng.choice(("run", "run", "plan", "status", "tune", "presets")):
+        match self._next("sweep", ("run", "run", "plan", "status", "tune", "presets")):
             case "status":
                 folder = self._copy(rng.choice(list(self.world.edits["sweep"])))
                 line = ["sweep", "status", rng.choice([file, folder, folder]), *self._flags("once")]
@@ -127,7 +126,7 @@ class _Line:
                     "x=" + "9" * 5000, "x=" + "[" * 3000, "gamma=1\nx = 2",
                 ]  # fmt: skip
                 line += self._some(["set"], settings) + self._some(["slots"], WHOLE)
-                line += self._some(["scale"], [*FRACTIONS, "smoke"], 0.2)
+                line += self._some(["scale"], [*FRACTIONS, "smoke"], 0.3)
                 return [*line, "--calibration", rng.choice(["0s", "0s", "", "x", "9" * 400 + "d"])]
             case "tune":
                 line = ["sweep", "tune", file]
@@ -135,14 +134,15 @@ class _Line:
                 line = ["sweep", file, *self._flags("retry"), *(["--report"] if rng.random() < 0.1 else [])]
                 line += ["--dry_run", f"--calibration={rng.choice(('0s', '1h', 'x', ''))}"] if kind == "plan" else []
         line += ["--out", rng.choice([self._new(), self._new(), rng.choice([*PATHS, "grid"])])]
-        line += self._some(["slots", "threads", "runs_per_gpu"], WHOLE)
-        line += self._some(["executor"], ["local", "", "x"], 0.05)
+        deck = "tune" if line[1] == "tune" else "run"
+        line += self._some(["slots", "threads", "runs_per_gpu"], WHOLE, deck=deck)
+        line += self._some(["executor"], ["local", "local", "", "x"], 0.3)
         times = [*WORDS, "0", "1,x", "40m", "1e9d", "9" * 400 + "d"]
-        return line + self._some(["gpus", "address", "time_budget"], times, 0.3)
+        return line + self._some(["gpus", "address", "time_budget"], times, 0.4, deck=deck)
 
     def _other(self) -> list[str]:
         rng = self.rng
-        match rng.choice(("bench", "check", "list", "explain", "demo", "none")):
+        match self._next("other", ("bench", "check", "list", "explain", "demo", "none")):
             case "bench":
                 algo = rng.choice(list(BASE))
                 line = ["bench", rng.choice([algo, algo, "nothing", ""]), *BASE[algo], "--repeats", "1"]
@@ -157,7 +157,7 @@ class _Line:
                 return [command, rng.choice([*WORDS, "metrics", "ranks/srank"])]
             case "demo":
                 line = ["demo", "--run_dir", rng.choice([self._new(), *PATHS])]
-                return line + self._some(["seed", "slots", "total_timesteps"], WHOLE)
+                return line + self._some(["seed", "slots", "total_timesteps"], WHOLE, 0.8)
             case _:
                 name = rng.choice([*WORDS, *(name for name in COMMANDS if name not in BASE)])
                 return [name, *rng.choice(([], [rng.choice(WORDS)]))]
@@ -195,11 +195,13 @@ class _Line:
         return rng.choice([*[self._copy(edited)] * 8, *sound, rng.choice(PATHS)])
 
     def _flags(self, *names: str) -> list[str]:
-        return [f"--{name}" for name in names if self.rng.random() < 0.2]
+        return [f"--{name}" for name in names if self.rng.random() < 0.3]
 
-    def _some(self, names: list[str], values: list[str], chance: float = 0.5) -> list[str]:
+    def _some(self, names: list[str], values: list[str], chance: float = 0.5, *, deck: str = "") -> list[str]:
+        """By chance one of these options, each in its turn, with one of the values."""
         rng = self.rng
-        return [f"--{self._next(' '.join(names), names)}={rng.choice(values)}"] if rng.random() < chance else []
+        name = self._next(f"{deck} {' '.join(names)}", names) if rng.random() < chance else None
+        return [] if name is None else [f"--{name}={rng.choice(values)}"]
 
     def _value(self, name: str, hint: Any) -> str:
         rng = self.rng

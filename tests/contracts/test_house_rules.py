@@ -56,6 +56,26 @@ def test_nothing_draws_from_or_seeds_a_global_generator():
     assert found == []
 
 
+_ASKS_FOR_ENVIRONMENT = re.compile(r"(?<!assert )(self|run|config)(\.\w+)?\.env is (not )?None|has_environment")
+
+
+@pytest.mark.parametrize("line", ["if run.config.env is None:", "x = 1 if config.env is not None else 2"])
+def test_the_search_for_who_asks_for_an_environment_finds_it(line):
+    assert _ASKS_FOR_ENVIRONMENT.search(line)
+    assert not _ASKS_FOR_ENVIRONMENT.search("assert config.env is not None")
+
+
+def test_few_modules_ask_whether_a_run_has_an_environment():
+    """Training on images and in environments differ where one is chosen and in what is shown; a new place is a choice
+    that belongs to one of these."""
+    asking = {str(path.relative_to(REPO / "src/stablegrad")) for path in SOURCES
+              if _ASKS_FOR_ENVIRONMENT.search(path.read_text(encoding="utf-8"))}  # fmt: skip
+    assert asking == {
+        "launch.py", "run.py", "runs/config.py", "supervised/classifier.py", "sweeps/cost.py", "training/memory.py",
+        "commands/evaluate.py", "commands/progress.py", "commands/train.py",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("algo", AGENTS)
 def test_what_cannot_change_a_result_tells_no_arms_apart(algo):
     fields = known_fields(algo)

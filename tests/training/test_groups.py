@@ -17,13 +17,16 @@ from stablegrad.doctor.examine import judge
 from stablegrad.doctor.signals import Signals
 from stablegrad.errors import UserError
 from stablegrad.plasticity.base import Intervention, InterventionInfo
+from stablegrad.runs.config import OptimizerSpec
 from stablegrad.runs.series import Series
 from stablegrad.training.fitting import reads_observations
 from stablegrad.training.learner import Learner
+from stablegrad.training.optimizers import spec_of
 from stablegrad.training.recorder import Means
 
 AGENTS = Path(__file__).parents[1] / "agents/soft_actor_critic.py"
 CRITIC_FIRST, ACTOR_FIRST = f"{AGENTS}:SoftActorCritic", f"{AGENTS}:ActorFirst"
+OWN_OPTIMIZERS = f"{AGENTS}:OptimizersOfTheirOwn"
 SHORT = {"env_id": "Pendulum-v1", "total_timesteps": 120, "num_envs": 2, "log_every": 20, "diagnostics_every": 40}
 FULL = {**SHORT, "diagnostics": "full"}
 
@@ -56,7 +59,7 @@ class Watcher(Intervention):
         pass
 
 
-@pytest.mark.parametrize(("agent", "level"), [(CRITIC_FIRST, "full"), (ACTOR_FIRST, "light")])
+@pytest.mark.parametrize(("agent", "level"), [(CRITIC_FIRST, "full"), (ACTOR_FIRST, "light"), (OWN_OPTIMIZERS, "off")])
 def test_an_agent_of_three_groups_is_stopped_and_resumed_bit_identical(run, agent, level):
     settings = {**SHORT, "total_timesteps": 80, "diagnostics": level, "learning_starts": 22}
     whole, pieces = run(agent, settings, name="whole"), run(agent, settings, stops=(20, 3, 7), name="pieces")
@@ -97,6 +100,46 @@ def test_rates_are_those_of_each_group(run):
     row = next(iter(run(CRITIC_FIRST, {**SHORT, "learning_rate": 0.01}).rows()))
     rates = {group: row[f"train/{group}.learning_rate"] for group in ("critic", "actor", "temperature")}
     assert rates == {"critic": 0.01, "actor": 0.005, "temperature": 0.001}
+
+
+def test_a_group_may_have_an_optimizer_of_its_own(run):
+    """One OptimizerSpec held for all groups: a critic's clipping and Adam moved the temperature too."""
+    watcher = Watcher()
+    settings = {**SHORT, "max_grad_norm": 1e-3, "learning_rate": 0.01, "total_timesteps": 40}
+    folder = run(OWN_OPTIMIZERS, settings, interventions=[watcher])
+    optimizers = final_state(folder)["learner"]["optimizers"]
+    assert {name: bool(state["state"]) for name, state in optimizers.items()} == {
+        "critic": True, "actor": True, "temperature": False,  # plain gradient descent keeps nothing
+    }  # fmt: skip
+    row = list(folder.rows())[-1]
+    rates = {group: row[f"train/{group}.learning_rate"] for group in ("critic", "actor", "temperature")}
+    assert rates == {"critic": 0.01, "actor": 0.005, "temperature": 0.05}
+    # A step is 0.05 times the gradient, whose sign the norms do not tell; clipped, it was 5e-5.
+    norms = [norms["temperature"] for _, norms in watcher.seen if norms["temperature"] is not None]
+    moved = abs(float(final_state(folder)["agent"]["temperature"]["log_alpha"]))
+    assert 5e-5 * len(norms) < moved <= 0.05 * sum(norms) * (1 + 1e-5)
+    assert final_state(run(CRITIC_FIRST, settings, name="alike"))["learner"]["optimizers"]["temperature"]["state"]
+
+
+def test_an_optimizer_of_a_group_that_cannot_be_is_one_error():
+    class Odd:
+        def __init__(self, asked):
+            self.asked = asked
+
+        def optimizer_settings(self, group):
+            return self.asked
+
+    spec = OptimizerSpec(optimizer="adam", max_grad_norm=10.0)
+    assert spec_of(Odd({}), "actor", spec) == spec
+    assert spec_of(Odd({"max_grad_norm": None}), "actor", spec).max_grad_norm is None
+    for asked, said in (
+        ({"optimiser": "sgd"}, r"has no setting 'optimiser' \(did you mean 'optimizer'\?\)"),
+        ({"learning_rate": -1}, "--learning_rate -1.0: must be positive"),
+        ({"optimizer": "krn"}, "did you mean 'kron'"),
+        (None, "optimizer_settings must return a dict, not NoneType"),
+    ):
+        with pytest.raises(UserError, match=f"Odd: the optimizer of group 'actor': .*{said}"):
+            spec_of(Odd(asked), "actor", spec)
 
 
 def test_norms_of_a_delayed_group_are_means_over_the_updates_that_it_took_part_in(run):

@@ -158,6 +158,10 @@ class Algorithm(ABC):
         """
         return batch["obs"]
 
+    def optimizer_settings(self, group: str) -> Mapping[str, Any]:
+        """Where a group's optimizer differs from the run's, by flag: `{"optimizer": "sgd", "learning_rate": 0.1}`."""
+        return {}
+
     def learning_rate_factor(self, group: str) -> float:
         """What the group's learning rate is multiplied by at the next update (annealing)."""
         return 1.0

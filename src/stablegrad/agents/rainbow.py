@@ -34,10 +34,11 @@ from stablegrad.agents.replayed import (
     batch_footprint,
     capacity_problems,
     discrete_actions,
-    falls_due,
     follow_,
     replay_problems,
     replay_remarks,
+    target_is_due,
+    turns,
     updates_due,
 )
 from stablegrad.envs.base import StepBatch
@@ -62,7 +63,8 @@ class RainbowConfig:
     buffer_size: int = setting(1_000_000, "transitions that the replay holds, over all environments")
     batch_size: int = setting(32, "transitions an update learns from")
     learning_starts: int = setting(80_000, "steps before the first update")
-    train_frequency: int = setting(4, "steps for each update, over all environments")
+    train_frequency: int = setting(4, "steps from one update that is due to the next, over all environments")
+    gradient_steps: int = setting(1, "updates each time that one is due: more make a replay ratio above 1", since=2)
     target_network_frequency: int = setting(8000, "steps between updates of the target network")
     tau: float = setting(1.0, "share of the trained network that the target network takes over; 1 copies it")
     gamma: float = setting(0.99, "discount factor")
@@ -199,7 +201,7 @@ class Rainbow(Agent):
     def batches(self) -> Iterator[Batch]:
         c = self.config
         due = updates_due(self.steps, self.setup.num_envs, every=c.train_frequency, after=c.learning_starts)
-        for moment in due if len(self.experience) else ():
+        for moment in turns(due, c.gradient_steps) if len(self.experience) else ():
             self._moment = moment
             data = self.experience.sample(c.batch_size, beta=self.beta)
             yield {**data, "targets": self._targets(data)}
@@ -251,7 +253,7 @@ class Rainbow(Agent):
         c = self.config
         self.updates += 1
         self.experience.prioritise(batch["slots"], output.extras["errors"])
-        if falls_due(self._moment, since=self._moment - c.train_frequency, every=c.target_network_frequency):
+        if target_is_due(self._moment, c):
             follow_(self.target, self.network, c.tau)
 
     def metrics(self) -> dict[str, float]:

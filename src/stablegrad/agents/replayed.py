@@ -1,6 +1,7 @@
 """What agents that learn from a replay share: when updates fall due, sampled experience, target networks."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,23 @@ def updates_due(steps: int, num_envs: int, *, every: int, after: int) -> range:
     return range(first * every, steps + 1, every)
 
 
+def turns(due: range, gradient_steps: int) -> Iterator[int | None]:
+    """One entry for each update of these moments: its moment for the last of those at the same one, else None."""
+    for moment in due:
+        yield from (None,) * (gradient_steps - 1)
+        yield moment
+
+
 def falls_due(moment: int, *, since: int, every: int) -> bool:
     """Whether a multiple of `every` lies in (since, moment]."""
     return moment // every > since // every
+
+
+def target_is_due(moment: int | None, config: Any) -> bool:
+    """Whether the target network follows after an update with this entry of `turns`."""
+    return moment is not None and falls_due(
+        moment, since=moment - config.train_frequency, every=config.target_network_frequency
+    )
 
 
 @torch.no_grad()
@@ -166,7 +181,9 @@ class Experience:
 
 def replay_problems(config: Any) -> list[str]:
     """What is wrong with the settings that DQN and Rainbow share, one sentence each."""
-    problems = positive(config, "buffer_size", "batch_size", "train_frequency", "target_network_frequency")
+    problems = positive(
+        config, "buffer_size", "batch_size", "train_frequency", "gradient_steps", "target_network_frequency"
+    )
     if config.buffer_size > MOST_ROWS:
         problems.append(f"--buffer_size {config.buffer_size}: must be at most {MOST_ROWS}")
     problems += fractions(config, "tau", "gamma", "start_e", "end_e", "exploration_fraction")

@@ -217,10 +217,14 @@ class RunConfig:
         return not settings.came_later(field) or value not in settings.neutral(field)
 
     @property
+    def subject(self) -> str:
+        """What is learned: the environment's id, or the name of the images."""
+        return self.env.env_id if self.env is not None else str(self.agent.dataset)
+
+    @property
     def name(self) -> str:
         """The default name of the run's folder."""
-        subject = self.env.env_id if self.env is not None else self.agent.dataset
-        subject = subject.rpartition("/")[2].replace(":", "_")
+        subject = self.subject.rpartition("/")[2].replace(":", "_")
         return f"{self.algo.rpartition('/')[2].replace(':', '_')}-{subject}-{self.run.seed}-{self.identity}"
 
 

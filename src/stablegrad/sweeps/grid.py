@@ -108,8 +108,7 @@ def resolve(combination: Combination, *, threads: int) -> Cell:
     config = RunConfig.resolve(str(algo), {"threads": threads, **settings, "seed": combination.seed})
     if getattr(config.agent, "seeds", 1) > 1:
         raise UserError("seeds side by side belong to one command; here each seed is a run: list them in `seeds`")
-    task = config.env.env_id if config.env is not None else str(config.agent.dataset)
-    return Cell(combination.arm, task, combination.seed, combination.given, config)
+    return Cell(combination.arm, config.subject, combination.seed, combination.given, config)
 
 
 def combinations(sweep: SweepFile) -> Iterator[Combination]:

@@ -20,7 +20,7 @@ from stablegrad.diagnostics.gradients import cosines
 from stablegrad.nn import advance_power_iteration_, taps
 from stablegrad.plasticity.base import Intervention, Moment
 from stablegrad.runs.config import OptimizerSpec
-from stablegrad.training.optimizers import build_optimizer
+from stablegrad.training.optimizers import build_optimizer, spec_of
 
 _SETTINGS = frozenset({"eps", "weight_decay", "update_probability"})
 """What an optimizer's groups have from an OptimizerSpec, and may change between two steps."""
@@ -62,6 +62,7 @@ class Learner:
         self.spec = spec
         self.interventions = tuple(interventions)
         self.seed = seed
+        self.specs = {group: spec_of(agent, group, spec) for group in agent.groups}
         self.restart_optimizers()
         self.params = {name: dict(module.named_parameters()) for name, module in agent.groups.items()}
         self.updates = 0
@@ -76,7 +77,7 @@ class Learner:
     def restart_optimizers(self) -> None:
         """New optimizers, as at the start of the run."""
         self.optimizers = {
-            name: build_optimizer(module, self.spec, self.seed) for name, module in self.agent.groups.items()
+            name: build_optimizer(module, self.specs[name], self.seed) for name, module in self.agent.groups.items()
         }
 
     def update(
@@ -120,7 +121,7 @@ class Learner:
             gradients = self._gradients()
             group_norms = _group_norms(gradients, loss)
         self._clip(gradients, group_norms, loss)
-        if self.interventions or self.spec.max_grad_norm is not None:
+        if self.interventions or any(spec.max_grad_norm is not None for spec in self.specs.values()):
             norms["clipped"] = _norms([weight.grad for weight in weights], loss)
         else:
             norms["clipped"] = norms["raw"]
@@ -168,7 +169,7 @@ class Learner:
 
     def learning_rate(self, group: str) -> float:
         """The learning rate of a group's next update, annealing included."""
-        return self.spec.learning_rate * self.agent.learning_rate_factor(group)
+        return self.specs[group].learning_rate * self.agent.learning_rate_factor(group)
 
     def learning_rates(self) -> dict[str, float]:
         """The learning rate of every group's next update."""
@@ -234,9 +235,10 @@ class Learner:
         """
         if not bool(torch.isfinite(torch.stack(group_norms).sum() + loss.detach())):
             raise NonFinite(self.name_the_first(loss))
-        if self.spec.max_grad_norm is not None:
-            for grads, norm in zip(gradients.values(), group_norms, strict=True):
-                torch._foreach_mul_(grads, (self.spec.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        for (group, grads), norm in zip(gradients.items(), group_norms, strict=True):
+            limit = self.specs[group].max_grad_norm
+            if limit is not None:
+                torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
 
     def name_the_first(self, loss: Tensor) -> str:
         """Which layer's gradient is the first, going backwards from the loss, that is not finite."""
