@@ -134,7 +134,7 @@ def test_another_game_is_noticed():
     for _ in range(5):
         env.step(np.array([1, 1]))
     state = env.state_dict()
-    with pytest.raises(UserError, match="environment 0 did not replay its last 5 steps"):
+    with pytest.raises(UserError, match="environment 0, reset with its seed and replayed for 5 steps, is not where"):
         EpisodicEnv(Script([3, 9]), seed=5, max_episode_steps=None).load_state_dict(state)
     with pytest.raises(UserError, match="of 2 environments, not of 3"):
         EpisodicEnv(Script([9, 9, 9]), seed=5, max_episode_steps=None).load_state_dict(state)

@@ -181,9 +181,9 @@ class EpisodicEnv:
         if astray.any():
             env = int(np.flatnonzero(astray)[0])
             raise UserError(
-                f"environment {env} did not replay its last {length[env]} steps to where it was saved: its"
-                " package has changed since (install the version that the run's manifest names), or it is not"
-                " a function of its seed and actions"
+                f"environment {env}, reset with its seed and replayed for {length[env]} steps, is not where it was"
+                " saved: its package has changed since (install the version that the run's manifest names), or it is"
+                " not a function of its seed and actions"
             )
 
     def close(self) -> None:
