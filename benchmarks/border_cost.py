@@ -81,13 +81,7 @@ class Blind(SingleSimulator):
     """The twin that casts and assigns what comes."""
 
     def step(self, actions: np.ndarray) -> Played:
-        played = Played(
-            obs=np.empty((self.num_envs, *self.observation_space.shape), self.observation_space.dtype),
-            reward=np.empty(self.num_envs, np.float64),
-            terminated=np.empty(self.num_envs, bool),
-            truncated=np.empty(self.num_envs, bool),
-            lives=np.empty(self.num_envs, np.int64),
-        )
+        played = Played.empty(self.num_envs, self.observation_space)
         image = len(self.observation_space.shape) == 3
         for i, (border, action) in enumerate(zip(self._envs, self._act(actions), strict=True)):
             obs, played.reward[i], played.terminated[i], played.truncated[i], info = border.env.step(action)

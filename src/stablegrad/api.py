@@ -11,8 +11,17 @@ from stablegrad.agents import AGENTS
 from stablegrad.agents.base import Agent
 from stablegrad.errors import UserError
 from stablegrad.integrations.trackers import check_trackers
-from stablegrad.launch import Resumption, all_held, available_cores, publish, run_in_turn, run_one, run_stacked
-from stablegrad.registry import absolute, give, name_of
+from stablegrad.launch import (
+    Resumption,
+    all_held,
+    available_cores,
+    check_device,
+    publish,
+    run_in_turn,
+    run_one,
+    run_stacked,
+)
+from stablegrad.registry import absolute, give, is_user_file, name_of
 from stablegrad.run import Run, Unrecorded, load_run
 from stablegrad.runs import checkpoint, files, records
 from stablegrad.runs.config import RunConfig, section_types
@@ -25,8 +34,9 @@ from stablegrad.supervised.stacked import NotStackable
 from stablegrad.sweeps import file as sweep_file
 from stablegrad.sweeps.folder import SweepFolder
 from stablegrad.sweeps.grid import expand
+from stablegrad.sweeps.memory import check_memory
 from stablegrad.sweeps.pool import LocalPool
-from stablegrad.training.recorder import Observer, as_observer
+from stablegrad.training.recorder import Watcher
 from stablegrad.training.session import RunFailed, Session
 from stablegrad.training.stop import StopRequest
 
@@ -54,7 +64,7 @@ def train(
     env: str | Callable[..., Any] | None = None,
     *,
     run_dir: str | Path | None = None,
-    observers: Iterable[Observer | Callable[[Mapping[str, Any]], Any]] = (),
+    observers: Iterable[Watcher] = (),
     progress: bool = False,
     **settings: Any,
 ) -> Run:
@@ -83,7 +93,7 @@ def train(
             yield folder
 
     with _shown(path, config, progress) as bars:
-        return run_one(config, create, [*map(as_observer, observers), *bars])
+        return run_one(config, create, [*observers, *bars])
 
 
 def _config(given: Any, env: Any, settings: Mapping[str, Any]) -> RunConfig:
@@ -104,7 +114,7 @@ def _config(given: Any, env: Any, settings: Mapping[str, Any]) -> RunConfig:
 
 
 @contextlib.contextmanager
-def _shown(path: Path, config: RunConfig, progress: bool) -> Iterator[list[Observer]]:
+def _shown(path: Path, config: RunConfig, progress: bool) -> Iterator[list[Watcher]]:
     """The observers that show how far a run is: the command line's, if asked for."""
     if not progress:
         yield []
@@ -119,7 +129,7 @@ def train_seeds(
     config: RunConfig | Mapping[str, Any],
     *,
     run_dir: str | Path | None = None,
-    observers: Iterable[Observer] = (),
+    observers: Iterable[Watcher] = (),
 ) -> list[Run]:
     """Train the seeds of a supervised config (its `seeds`) side by side, or in turn where they cannot be stacked.
 
@@ -166,7 +176,7 @@ def resume(
     *,
     env: Callable[..., Any] | None = None,
     trust: Trust = False,
-    observers: Iterable[Observer | Callable[[Mapping[str, Any]], Any]] = (),
+    observers: Iterable[Watcher] = (),
     progress: bool = False,
     start_over: bool = False,
     accept_missing_rows: bool = False,
@@ -181,14 +191,14 @@ def resume(
     are gone. UserError, with nothing changed, where there is nothing to go on from.
     """
     if env is not None:
-        give(str(read_config(Path(path))["env_id"]), env)
+        give(_environment_of(Path(path)), env)
     folder = RunFolder.open(Path(path), trust=trust)
     if folder.status["state"] == "done" and not start_over:
         return Run(folder.path, trust)
     with _shown(folder.path, folder.config, progress) as bars:
-        _go_on(
+        _train_on(
             folder,
-            [*map(as_observer, observers), *bars],
+            [*observers, *bars],
             Resumption(start_over=start_over, accept_missing_rows=accept_missing_rows),
         )
     if broke(folder):
@@ -196,7 +206,15 @@ def resume(
     return Run(folder.path, trust)
 
 
-def _go_on(folder: RunFolder, observers: Sequence[Observer], options: Resumption) -> None:
+def _environment_of(path: Path) -> str:
+    """The recorded name of a run's environment. UserError where there is none."""
+    name = read_config(path).get("env_id")
+    if not isinstance(name, str) or not is_user_file(name):
+        raise UserError(f"{path} has no environment of your own to be given ({name or 'it was trained on images'})")
+    return name
+
+
+def _train_on(folder: RunFolder, observers: Sequence[Watcher], options: Resumption) -> None:
     """Train on in a folder, and in those of the seeds that are trained with it."""
     trust = folder.trust
     if members := members_of(folder.path, "side_by_side"):
@@ -221,7 +239,7 @@ def fork(
     at: float | None = None,
     run_dir: str | Path | None = None,
     trust: Trust = False,
-    observers: Iterable[Observer | Callable[[Mapping[str, Any]], Any]] = (),
+    observers: Iterable[Watcher] = (),
     progress: bool = False,
     **more_changes: Any,
 ) -> Run:
@@ -274,7 +292,7 @@ def fork(
             yield folder
 
     with _shown(new, config, progress) as bars:
-        return run_one(config, create, [*map(as_observer, observers), *bars])
+        return run_one(config, create, [*observers, *bars])
 
 
 def _checkpoint_at(run: Run, at: float) -> Path:
@@ -309,9 +327,12 @@ def sweep(file: str | Path, *, out: str | Path | None = None, slots: int | None 
     path = Path(file)
     described = sweep_file.read(path)
     plan = expand(described, threads=threads)
-    check_trackers(list(dict.fromkeys(name for cell in plan.cells for name in cell.config.run.track)))
-    pool = LocalPool(slots or max(1, available_cores() // threads), threads=threads)
+    check_trackers(plan.trackers)
+    for device in plan.devices:
+        check_device(device)
+    pool = LocalPool(slots or max(1, available_cores() // plan.threads), threads=threads)
     where = Path(out) if out is not None else Path("runs") / described.name
+    check_memory(plan, where)
     folder = SweepFolder.create(where, plan, text=path.read_text(encoding="utf-8"), slots=pool.slots)
     with StopRequest() as stop:
         pool.run(folder.missing(plan, retry=False), stop=lambda: bool(stop))

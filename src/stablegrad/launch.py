@@ -17,7 +17,7 @@ from stablegrad.runs.folder import RunFolder
 from stablegrad.supervised.seeds import StackedTraining
 from stablegrad.supervised.training import SupervisedTraining
 from stablegrad.training.loop import Training
-from stablegrad.training.recorder import Observer
+from stablegrad.training.recorder import Observer, Watcher, as_observer
 from stablegrad.training.session import RunFailed, Session, start_over
 from stablegrad.training.stop import StopRequest
 
@@ -45,12 +45,13 @@ class Resumption:
 def run_one(
     config: RunConfig,
     open_folder: Callable[[Session], AbstractContextManager[RunFolder]],
-    observers: Iterable[Observer],
+    observers: Iterable[Watcher],
     *,
     options: Resumption = Resumption(),
 ) -> Run:
     """Build everything, and only then touch the folder: whatever is wrong with a config shows before."""
     check_device(config.run.device)
+    watching = [as_observer(each) for each in observers]
     with _torch_settings(config), StopRequest() as stop:
         training = Training(config) if config.env is not None else SupervisedTraining(config)
         try:
@@ -58,7 +59,7 @@ def run_one(
                 if options.start_over:
                     start_over(folder)
                 with mirrored(config.run.track, folder.path, config.flat(), begun=folder.is_run) as mirrors:
-                    training.attach(folder, [*observers, *mirrors], accept_missing_rows=options.accept_missing_rows)
+                    training.attach(folder, [*watching, *mirrors], accept_missing_rows=options.accept_missing_rows)
                     folder.publish()
                     training.run(stop)
         finally:
@@ -69,13 +70,14 @@ def run_one(
 def run_stacked(
     configs: Sequence[RunConfig],
     open_folders: Callable[[], AbstractContextManager[list[RunFolder]]],
-    observers: Iterable[Observer],
+    observers: Iterable[Watcher],
     *,
     options: Resumption = Resumption(),
 ) -> list[Run]:
     """As `run_one`, for runs that are trained side by side. Raises NotStackable before anything is touched."""
     first = configs[0].run
     check_device(first.device)
+    given = [as_observer(each) for each in observers]
     with _torch_settings(configs[0]), StopRequest() as stop:
         training = StackedTraining(configs)
         try:
@@ -87,7 +89,7 @@ def run_stacked(
                     tracked.enter_context(mirrored(first.track, folder.path, one.flat(), begun=folder.is_run))
                     for folder, one in zip(folders, configs, strict=True)
                 ]
-                watching: list[Iterable[Observer]] = [[*observers, *mirrors[0]], *mirrors[1:]]
+                watching: list[Iterable[Observer]] = [[*given, *mirrors[0]], *mirrors[1:]]
                 training.attach(folders, watching, accept_missing_rows=options.accept_missing_rows)
                 publish(folders)
                 training.run(stop)
@@ -125,7 +127,7 @@ def all_held(folders: list[RunFolder]) -> Iterator[list[RunFolder]]:
 
 
 def run_in_turn(
-    folders: Sequence[RunFolder], observers: Iterable[Observer], *, options: Resumption = Resumption()
+    folders: Sequence[RunFolder], observers: Iterable[Watcher], *, options: Resumption = Resumption()
 ) -> list[Run]:
     """Train in these folders, one after the other; when one is stopped, those after it are too.
 
@@ -141,14 +143,14 @@ def run_in_turn(
     return runs
 
 
-def _go_on(folder: RunFolder, observers: Iterable[Observer], options: Resumption) -> Run:
+def _go_on(folder: RunFolder, observers: Iterable[Watcher], options: Resumption) -> Run:
     """Train in a folder that exists, from its newest checkpoint."""
     return run_one(folder.config, lambda training: folder.lock(), observers, options=options)
 
 
 @contextlib.contextmanager
 def _torch_settings(config: RunConfig) -> Iterator[None]:
-    """Threads and matmul precision are process-wide in torch: set for the run, put back behind it."""
+    """Threads and matmul precision are process-wide in torch: set for the run, put back after it."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(config.run.threads or available_cores())
     torch.set_float32_matmul_precision(config.run.matmul_precision)

@@ -20,22 +20,7 @@ _LINE = (
     " --total_timesteps 32 --quiet"
 )
 TINY = _LINE.split()
-ENDLESS = """
-import gymnasium
-import numpy as np
-from gymnasium import spaces
-
-class Endless(gymnasium.Env):
-    observation_space = spaces.Box(0, 1, (1,), np.float32)
-    action_space = spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(1, np.float32), {}
-
-    def step(self, action):
-        return np.zeros(1, np.float32), 1.0, False, False, {}
-"""
+ENDLESS = f"{Path(__file__).parents[1]}/learning/tiny_envs.py:Still"
 
 
 @pytest.fixture
@@ -47,9 +32,8 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
-    (tmp_path / "endless.py").write_text(ENDLESS)
     path = tmp_path / "endless"
-    assert main([*TINY, "--env_id", f"{tmp_path}/endless.py:Endless", "--run_dir", str(path)]) == 0
+    assert main([*TINY, "--env_id", ENDLESS, "--run_dir", str(path)]) == 0
     return path
 
 

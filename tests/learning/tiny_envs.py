@@ -57,6 +57,27 @@ class Loop(gymnasium.Env):
         return np.ones(1, np.float32), 1.0, False, self.left == 0, {}
 
 
+class Still(gymnasium.Env):
+    """One state, a reward of 1 in every step, and no end."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, False, False, {}
+
+
+class Short(Still):
+    """The same, and every episode ends after its first step."""
+
+    def step(self, action):
+        return np.zeros(1, np.float32), 1.0, True, False, {}
+
+
 class Bandit(gymnasium.Env):
     """One decision a game, both of the same worth: a reward of 10 with a chance of 1/10, else nothing. Q = 1."""
 

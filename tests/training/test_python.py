@@ -170,6 +170,19 @@ def test_a_sweep_returns_its_runs(tmp_path):
     assert [(run.config.run.seed, run.status["state"]) for run in runs] == [(1, "done"), (2, "done")]
 
 
+def test_a_sweep_that_cannot_be_is_refused_before_work(tmp_path):
+    file = tmp_path / "large.toml"
+    file.write_text('name = "large"\n[settings]\nalgo = "pqn"\nenv_id = "CartPole-v1"\nmlp_width = 9000000\n')
+    with pytest.raises(sg.UserError, match="mlp_width"):
+        sg.sweep(file, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_environment_is_given_to_a_run_that_has_one_of_ones_own(small):
+    with pytest.raises(sg.UserError, match=r"no environment of your own to be given \(CartPole-v1\)"):
+        sg.resume(small.path, env=Corridor)
+
+
 def test_every_name_is_there_for_completion_and_importing_takes_no_torch():
     for name in ("train", "resume", "fork", "sweep", "load_run", "Kron", "diagnose", "build_network", "UserError"):
         assert name in dir(sg)

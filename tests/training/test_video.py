@@ -17,22 +17,7 @@ from stablegrad.errors import UserError
 from stablegrad.training import video
 from stablegrad.training.evaluate import Evaluation, evaluate
 
-BLIND = """
-import gymnasium
-import numpy as np
-from gymnasium import spaces
-
-class Blind(gymnasium.Env):
-    observation_space = spaces.Box(0, 1, (1,), np.float32)
-    action_space = spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.zeros(1, np.float32), {}
-
-    def step(self, action):
-        return np.zeros(1, np.float32), 1.0, True, False, {}
-"""
+BLIND = f"{Path(__file__).parents[1]}/learning/tiny_envs.py:Short"
 
 CASES = [
     {"env_id": "MinAtar/Breakout"},
@@ -132,8 +117,7 @@ def test_what_cannot_be_drawn_is_said_before_a_game_is_played(tmp_path: Path, mo
         video.Video(tmp_path / "nowhere" / "game.mp4", minatar)
     with pytest.raises(UserError, match="cannot be written: File name too long"):
         video.Video(tmp_path / f"{'x' * 251}.gif", minatar)  # 255 letters, and one more while it is unfinished
-    (tmp_path / "blind.py").write_text(BLIND)
-    blind = EnvSpec.resolve({"env_id": f"{tmp_path}/blind.py:Blind"})
+    blind = EnvSpec.resolve({"env_id": BLIND})
     with pytest.raises(UserError, match="cannot be shown: it has no render_mode 'rgb_array'"):
         video.Video(tmp_path / "game.mp4", blind)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

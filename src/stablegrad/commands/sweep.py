@@ -17,7 +17,6 @@ from stablegrad.commands.sweep_view import Board, Watch, failures, headline
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, FAILED, STOPPED, UserError
 from stablegrad.integrations.trackers import check_trackers
-from stablegrad.runs.folder import RunFolder
 from stablegrad.sweeps.file import read
 from stablegrad.sweeps.folder import SweepFolder
 from stablegrad.sweeps.grid import Plan, expand
@@ -68,7 +67,7 @@ def run(argv: list[str]) -> int:
     path = Path(arguments.file)
     sweep = read(path)
     plan = expand(sweep, threads=arguments.threads)
-    require_trackers(plan)
+    check_trackers(plan.trackers)
     out = Path(arguments.out) if arguments.out is not None else Path("runs") / sweep.name
     executor = make_executor(arguments, plan)
     console = Terminal()
@@ -84,7 +83,9 @@ def run(argv: list[str]) -> int:
         )
         return DONE
     if arguments.executor == "local":
-        require_memory(plan, out)
+        from stablegrad.sweeps.memory import check_memory  # brings torch
+
+        check_memory(plan, out)
     folder = SweepFolder.create(out, plan, text=path.read_text(encoding="utf-8"), slots=executor.slots)
     console.print(Text(headline(folder, Watch(folder).now())))
     with StopRequest() as stop, Board(folder, console) as board:
@@ -113,28 +114,6 @@ def _conclude(folder: SweepFolder, console: Console, *, report: bool) -> int:
     return FAILED if "failed" in states else DONE
 
 
-def require_trackers(plan: Plan) -> None:
-    """UserError where the runs are to be mirrored to trackers that are not there."""
-    check_trackers(list(dict.fromkeys(name for cell in plan.cells for name in cell.config.run.track)))
-
-
-def require_memory(plan: Plan, out: Path) -> None:
-    """UserError where a run of the plan that is left to do would not fit in this machine's memory."""
-    from stablegrad.sweeps.cost import shape_of  # brings torch
-    from stablegrad.training.memory import check_run
-
-    asked = set()
-    for cell in plan.cells:
-        alike = (shape_of(cell.config), cell.task)
-        if alike in asked or RunFolder(out / cell.config.name).status["state"] in ("done", "failed"):
-            continue
-        asked.add(alike)
-        try:
-            check_run(cell.config)
-        except UserError as error:
-            raise UserError(f"{cell.arm}: {error}") from error
-
-
 def add_executor_options(parser: Parser) -> None:
     """Where runs are trained: shared by `sweep` and `sweep tune`."""
     group = parser.add_argument_group("where the runs are trained")
@@ -158,8 +137,7 @@ def make_executor(arguments: Namespace, plan: Plan) -> Executor:
         for name in ("slots", "runs_per_gpu")
         if (value := getattr(arguments, name)) is not None and value > _MOST_AT_ONCE
     ]
-    threads = max(cell.config.run.threads or arguments.threads for cell in plan.cells)
-    devices = {cell.config.run.device for cell in plan.cells}
+    threads, devices = plan.threads, plan.devices
     gpus = [gpu for gpu in (arguments.gpus or "").split(",") if gpu]
     if not all(gpu.isdigit() for gpu in gpus):
         problems.append(f"--gpus {arguments.gpus}: must be numbers of GPUs with commas between them")

@@ -11,13 +11,13 @@ from stablegrad.commands.sweep import (
     deadline,
     make_executor,
     parse_time,
-    require_memory,
-    require_trackers,
 )
 from stablegrad.commands.terminal import Terminal
 from stablegrad.errors import DONE, STOPPED
+from stablegrad.integrations.trackers import check_trackers
 from stablegrad.runs.files import write_text
 from stablegrad.sweeps.file import read, write
+from stablegrad.sweeps.memory import check_memory
 from stablegrad.sweeps.tuning import Best, Tuning
 from stablegrad.training.stop import StopRequest
 
@@ -38,10 +38,10 @@ def main(argv: list[str]) -> int:
     sweep = read(Path(arguments.file))
     out = Path(arguments.out) if arguments.out is not None else Path("runs") / f"{sweep.name}_tune"
     tuning = Tuning(sweep, out, threads=arguments.threads)
-    require_trackers(tuning.plan)
+    check_trackers(tuning.plan.trackers)
     executor = make_executor(arguments, tuning.plan)
     if arguments.executor == "local":
-        require_memory(tuning.plan, out)
+        check_memory(tuning.plan, out)
     console = Terminal()
     with StopRequest() as stop, console.status("starting") as status:
         until = deadline(budget)

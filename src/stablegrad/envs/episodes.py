@@ -37,6 +37,17 @@ class Played(NamedTuple):
     truncated: np.ndarray
     lives: np.ndarray
 
+    @classmethod
+    def empty(cls, num_envs: int, space: spaces.Space[Any]) -> "Played":
+        """Arrays to be filled, for observations of a space of single environments."""
+        return cls(
+            obs=np.empty((num_envs, *_shape(space)), space.dtype),
+            reward=np.empty(num_envs, np.float64),
+            terminated=np.empty(num_envs, bool),
+            truncated=np.empty(num_envs, bool),
+            lives=np.empty(num_envs, np.int64),
+        )
+
 
 class Simulator(Protocol):
     """B games that can be begun and stepped together. Nothing resets itself.

@@ -104,13 +104,7 @@ class SingleSimulator:
         self._look(envs, obs[envs], raw)
 
     def step(self, actions: np.ndarray) -> Played:
-        played = Played(
-            obs=np.empty((self.num_envs, *self.observation_space.shape), self.observation_space.dtype),
-            reward=np.empty(self.num_envs, np.float64),
-            terminated=np.empty(self.num_envs, bool),
-            truncated=np.empty(self.num_envs, bool),
-            lives=np.empty(self.num_envs, np.int64),
-        )
+        played = Played.empty(self.num_envs, self.observation_space)
         raw: list[list[np.ndarray]] = []
         for i, (env, action) in enumerate(zip(self._envs, self._act(actions), strict=True)):
             shown, played.reward[i], played.terminated[i], played.truncated[i], played.lives[i] = env.step(action)

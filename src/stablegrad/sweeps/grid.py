@@ -54,6 +54,20 @@ class Plan:
     def seeds(self) -> tuple[int, ...]:
         return tuple(dict.fromkeys(cell.seed for cell in self.cells))
 
+    @property
+    def trackers(self) -> list[str]:
+        """Whatever any run is to be mirrored to."""
+        return list(dict.fromkeys(name for cell in self.cells for name in cell.config.run.track))
+
+    @property
+    def devices(self) -> set[str]:
+        return {cell.config.run.device for cell in self.cells}
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the run that has the most."""
+        return max(cell.config.run.threads or 1 for cell in self.cells)
+
 
 @dataclass(frozen=True)
 class Combination:

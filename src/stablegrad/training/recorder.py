@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from stablegrad.training.learner import UpdateReport
 log = logging.getLogger("stablegrad")
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Somebody who watches a run: a progress bar, a tracker. It must not raise; `Recorder` drops one that does."""
 
@@ -45,9 +46,13 @@ class EachRow:
         """A function holds nothing."""
 
 
-def as_observer(given: Any) -> Observer:
+Watcher = Observer | Callable[[Mapping[str, Any]], Any]
+"""An observer, or a function that is called with every row."""
+
+
+def as_observer(given: Watcher) -> Observer:
     """An observer as it is, a function as one. UserError for anything else."""
-    if hasattr(given, "on_row"):
+    if isinstance(given, Observer):
         return given
     if callable(given):
         return EachRow(given)
@@ -106,7 +111,7 @@ class Recorder:
     ) -> None:
         self.layers = tuple(layers)
         self._normalise = normalise
-        self._observers = [as_observer(each) for each in observers]
+        self._observers = list(observers)
         self._metrics = LineWriter(folder.metrics)
         self._episodes = LineWriter(folder.episodes)
         self._evaluations = SharedLines(folder.evaluations)
